@@ -1,0 +1,31 @@
+"""Recon: photos in, 3D scene out. `recon.fit(...)`, `recon.load(run)`; see README and docs/architecture.md.
+
+Nothing heavy is imported here: names are looked up on first use, so that `recon --help` stays instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "fit": "recon.app.api",
+    "load": "recon.app.api",
+    "run": "recon.app.api",
+    "Run": "recon.app.api",
+    "Camera": "recon.types",
+    "Capture": "recon.types",
+    "Gaussians": "recon.types",
+    "Render": "recon.types",
+    "InputError": "recon.errors",
+}
+
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'recon' has no attribute {name!r}")

@@ -1,0 +1,13 @@
+"""Plain data: frozen dataclasses of tensors that every part of the engine shares."""
+
+from recon.types.camera import Camera
+from recon.types.capture import Capture, Photo, PhotoSource, PointCloud, View
+from recon.types.distortion import PINHOLE, Lens
+from recon.types.gaussians import Gaussians
+from recon.types.render import Render
+from recon.types.similarity import Similarity
+
+__all__ = [
+    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Photo", "PhotoSource", "PointCloud", "Render", "Similarity",
+    "View",
+]

@@ -1,0 +1,55 @@
+"""Real spherical harmonics to degree 3 in the sign convention of 3DGS, and their rotation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def basis(d: Tensor, degree: int) -> Tensor:
+    """Unit directions [..., 3] -> values [..., (degree + 1)^2] of the real basis Y_k."""
+    x, y, z = d.unbind(-1)
+    out = [torch.full_like(x, 0.28209479177387814)]
+    if degree >= 1:
+        out += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree >= 2:
+        xx, yy, zz = x * x, y * y, z * z
+        out += [
+            1.0925484305920792 * x * y,
+            -1.0925484305920792 * y * z,
+            0.31539156525252005 * (2 * zz - xx - yy),
+            -1.0925484305920792 * x * z,
+            0.5462742152960396 * (xx - yy),
+        ]
+    if degree >= 3:
+        out += [
+            -0.5900435899266435 * y * (3 * xx - yy),
+            2.890611442640554 * x * y * z,
+            -0.4570457994644658 * y * (4 * zz - xx - yy),
+            0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+            -0.4570457994644658 * x * (4 * zz - xx - yy),
+            1.445305721320277 * z * (xx - yy),
+            -0.5900435899266435 * x * (xx - 3 * yy),
+        ]
+    return torch.stack(out, dim=-1)
+
+
+def rotate_sh(sh: Tensor, rotation: Tensor) -> Tensor:
+    """Coefficients [n, k, 3] of light turned by ``rotation`` [3, 3] (a mirror is allowed too).
+
+    The matrix of each band is the least-squares solution of Y(d) D = Y(R^T d) over fixed directions; it is exact
+    because a rotation maps each band onto itself.
+    """
+    degree = round(sh.shape[1] ** 0.5) - 1
+    if degree == 0:
+        return sh
+    generator = torch.Generator().manual_seed(0)
+    d = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator, dtype=torch.float64), dim=-1)
+    r = rotation.to(torch.float64)
+    before, after = basis(d @ r, degree), basis(d, degree)
+    out = sh.to(torch.float64).clone()
+    for band in range(1, degree + 1):
+        rows = slice(band * band, (band + 1) * (band + 1))
+        matrix = torch.linalg.lstsq(after[:, rows], before[:, rows]).solution
+        out[:, rows] = torch.einsum("ij,njc->nic", matrix, out[:, rows])
+    return out.to(sh.dtype)
