@@ -1,0 +1,21 @@
+// One Python module per instruction set; CMake compiles this file and all kernels once for each.
+#include "core/arrays.h"
+#include "core/pack.h"
+#include "core/parallel.h"
+
+void bind_splat(nanobind::module_& m);
+void bind_ssim(nanobind::module_& m);
+void bind_adam(nanobind::module_& m);
+void bind_knn(nanobind::module_& m);
+
+NB_MODULE(RECON_MODULE, m) {
+  m.doc() = "Recon kernels for one instruction set";
+  m.attr("lanes") = recon::kLanes;
+  m.attr("instruction_set") = RECON_ISA;
+  m.def("set_threads", [](int n) { recon::thread_count() = n < 1 ? 1 : n; });
+  m.def("get_threads", [] { return recon::thread_count(); });
+  bind_splat(m);
+  bind_ssim(m);
+  bind_adam(m);
+  bind_knn(m);
+}
