@@ -1,0 +1,118 @@
+"""PhotoFile: a view's pixels in an image file, delivered as any camera at that place sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from recon.data.parts.images import decode
+from recon.data.parts.warp import coverage, same_projection, warp
+from recon.types import Camera, Photo
+
+_Resampling = Image.Resampling
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A source of pixels: reading decodes the file, scales it with an area filter and undoes lens distortion.
+
+    path      image file
+    native    the camera that took it, at the size of the file (after ``rotate``); its pose plays no part
+    mask      mask image of the same view, or None; it is stretched to the photo's size (nearest pixel)
+    rotate    apply the EXIF orientation (photos that were posed by us); otherwise pixels are taken as stored
+    """
+
+    path: Path
+    native: Camera
+    mask: Path | None = None
+    rotate: bool = False
+
+    def read(self, camera: Camera) -> Photo:
+        """Pixels of ``camera``, which may differ from ``native`` in size, focal length and lens, not in place.
+
+        Pixels that the photo does not cover have mask 0. Raises ``InputError`` if the file cannot be decoded.
+        """
+        if same_projection(self.native, camera):
+            image = self._picture(camera.size, exact=True)
+            mask = self._mask_image(camera.size)
+            return _photo(_planes(image), None if mask is None else _planes(mask)[0])
+        # Reduce first to about twice the wanted sampling, warp, then average 2 x 2: an area filter in effect.
+        density = max(
+            float(camera.intrinsics[0] / self.native.intrinsics[0]),
+            float(camera.intrinsics[1] / self.native.intrinsics[1]),
+        )
+        supersample = 2 if density <= 0.75 else 1
+        ratio = min(1.0, density * supersample)
+        size = (max(1, round(self.native.width * ratio)), max(1, round(self.native.height * ratio)))
+        image = self._picture(size, exact=True)
+        mode = "bilinear" if supersample == 2 else "bicubic"
+        planes = _unpremultiplied(
+            warp(_premultiplied(_planes(image)), self.native, camera, mode=mode, supersample=supersample)
+        )
+        mask_image, seen = self._mask_image(self.native.size), coverage(self.native, camera)
+        mask = None
+        if mask_image is not None:
+            mask = warp(_planes(mask_image)[:1], self.native, camera, mode="bilinear")[0]
+        if seen is not None:
+            mask = seen if mask is None else torch.minimum(mask, seen)
+        return _photo(planes, mask)
+
+    def _picture(self, size: tuple[int, int], *, exact: bool) -> Image.Image:
+        swapped = self.rotate and size[::-1] or size  # JPEG reduction works on the stored picture
+        smallest = (min(size + swapped), min(size + swapped)) if self.rotate else size
+        image = decode(self.path, rotate=self.rotate, at_least=smallest)
+        if exact and image.size != size:
+            image = image.resize(size, _Resampling.BOX if image.width >= size[0] else _Resampling.BICUBIC)
+        return image
+
+    def _mask_image(self, size: tuple[int, int]) -> Image.Image | None:
+        """The mask at ``size``, 0..255; pixels between are kept as fractions when it is reduced."""
+        if self.mask is None:
+            return None
+        image = decode(self.mask)
+        if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255:
+            values = np.asarray(image.getchannel("A"))  # a cut-out: what is opaque counts
+        else:
+            values = np.asarray(image.convert("L"))
+        if values.max(initial=0) == 1:  # masks of 0 and 1
+            values = values * np.uint8(255)
+        image = Image.fromarray(values)
+        native = self.native.size
+        if image.size != native:
+            image = image.resize(native, _Resampling.NEAREST)
+        return image if size == native else image.resize(size, _Resampling.BOX)
+
+
+def _planes(image: Image.Image) -> Tensor:
+    """[channels, height, width] uint8."""
+    values = np.array(image)  # a copy: the buffer of a Pillow image is read-only
+    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _photo(planes: Tensor, mask: Tensor | None) -> Photo:
+    if len(planes) == 1:
+        planes = planes.repeat(3, 1, 1)
+    alpha = planes[3].contiguous() if len(planes) == 4 else None
+    return Photo(planes[:3].contiguous(), alpha, mask)
+
+
+def _premultiplied(planes: Tensor) -> Tensor:
+    """Averages of straight colour would bleed what is invisible; so average colour times alpha."""
+    if len(planes) != 4:
+        return planes
+    alpha = planes[3:].to(torch.float32)
+    return torch.cat([planes[:3].to(torch.float32) * (alpha / 255), alpha])
+
+
+def _unpremultiplied(planes: Tensor) -> Tensor:
+    if len(planes) != 4:
+        return planes
+    alpha = planes[3:].clamp(0, 255)
+    colour = planes[:3] * (255 / alpha.clamp_min(1e-3))
+    return torch.cat([torch.where(alpha > 0.5, colour, 0.0), alpha]).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,66 @@
+"""Resampling pictures from the camera that took them to the camera that is wanted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recon.types import Camera
+
+_ROWS = 256  # output rows warped at a time: bounds the memory of the sampling grid
+
+
+def same_projection(a: Camera, b: Camera) -> bool:
+    """True if ``a`` and ``b`` differ by size only (no resampling beyond a scale is needed)."""
+    if not (a.lens == b.lens or (a.lens.is_pinhole and b.lens.is_pinhole)):
+        return False
+    scaled = a.scaled(b.width, b.height)
+    return torch.allclose(scaled.intrinsics, b.intrinsics, rtol=0, atol=1e-6 * b.width)
+
+
+def source_positions(native: Camera, target: Camera, rows: slice, supersample: int = 1) -> Tensor:
+    """Where the pixel centres of ``rows`` of ``target`` lie in ``native``: [rows, width, 2] in 0..1 of its size.
+
+    With ``supersample`` s every pixel is an s x s block of samples, and rows count samples.
+    """
+    s = supersample
+    y = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) / s
+    x = (torch.arange(target.width * s, dtype=torch.float64) + 0.5) / s
+    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    fx, fy, cx, cy = target.intrinsics
+    uv = torch.stack([(pixels[..., 0] - cx) / fx, (pixels[..., 1] - cy) / fy], dim=-1)
+    position = native.pixels_from_camera(target.lens.undistort(uv))
+    return position / torch.tensor([native.width, native.height], dtype=torch.float64)
+
+
+def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic", supersample: int = 1) -> Tensor:
+    """Planes [channels, h, w] (any sampling of ``native``'s image) -> [channels, height, width] of ``target``.
+
+    uint8 in, uint8 out, rounded; with ``supersample`` > 1 samples are averaged. Mode is that of ``grid_sample``.
+    Samples outside the image repeat its border; see ``coverage``.
+    """
+    s = supersample
+    image = planes.to(torch.float32)[None]
+    out = torch.empty(len(planes), target.height, target.width, dtype=planes.dtype)
+    step = max(1, _ROWS // s)
+    for top in range(0, target.height, step):
+        bottom = min(top + step, target.height)
+        grid = (2 * source_positions(native, target, slice(top * s, bottom * s), s) - 1).clamp(-4, 4).to(torch.float32)
+        band = torch.nn.functional.grid_sample(
+            image, grid[None], mode=mode, padding_mode="border", align_corners=False
+        )
+        if s > 1:
+            band = torch.nn.functional.avg_pool2d(band, s)
+        band = band[0]
+        out[:, top:bottom] = band.round().clamp(0, 255).to(torch.uint8) if planes.dtype == torch.uint8 else band
+    return out
+
+
+def coverage(native: Camera, target: Camera) -> Tensor | None:
+    """[height, width] uint8: 255 where ``target`` sees what ``native`` saw, else 0; None if that is everywhere."""
+    out = torch.empty(target.height, target.width, dtype=torch.uint8)
+    for top in range(0, target.height, _ROWS):
+        rows = slice(top, min(top + _ROWS, target.height))
+        position = source_positions(native, target, rows)
+        out[rows] = ((position >= 0) & (position <= 1)).all(-1).to(torch.uint8) * 255
+    return None if bool((out == 255).all()) else out
