@@ -5,6 +5,7 @@ Source: Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Render
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -52,13 +53,18 @@ class Gaussians:
         return replace(self, **{k: v[rows] for k, v in self.tensors.items()})
 
     def transformed(self, target_from_source: Similarity) -> Gaussians:
-        """Moves, turns and scales the whole set; spherical harmonics turn along, so pictures stay the same."""
+        """Moves, turns and scales the whole set; spherical harmonics turn along, so pictures stay the same.
+
+        The rotation may be a mirror (determinant -1): a Gaussian looks the same from both sides, so its shape turns by
+        the negated matrix, which is a rotation, while positions and colours are mirrored.
+        """
         s = target_from_source
+        turn = s.rotation if float(torch.linalg.det(s.rotation)) > 0 else -s.rotation
         return replace(
             self,
             means=s.points(self.means),
-            log_scales=self.log_scales + float(torch.log(torch.tensor(s.scale, dtype=torch.float64))),
-            quaternions=_multiply(_quaternion_from_rotation(s.rotation), self.quaternions),
+            log_scales=self.log_scales + math.log(s.scale),
+            quaternions=_multiply(_quaternion_from_rotation(turn), self.quaternions),
             sh=rotate_sh(self.sh, s.rotation),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ROWS = 1 << 16
+
 
 def basis(d: Tensor, degree: int) -> Tensor:
     """Unit directions [..., 3] -> values [..., (degree + 1)^2] of the real basis Y_k."""
@@ -34,22 +36,39 @@ def basis(d: Tensor, degree: int) -> Tensor:
     return torch.stack(out, dim=-1)
 
 
+def rotation_matrices(rotation: Tensor, degree: int) -> list[Tensor]:
+    """Matrices D_l [2l + 1, 2l + 1] (float64) of the bands 1..degree for a ``rotation`` [3, 3], mirrors included.
+
+    c' = D_l c are the coefficients of the turned light: Y(d) D c = Y(R^T d) c for every direction d. Each D_l is the
+    least-squares solution over fixed directions; that is exact, because an orthogonal map takes each band onto itself.
+    Entries within rounding of 0, 1 or -1 are set to them, so turns between axis conventions only swap and flip signs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    d = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator, dtype=torch.float64), dim=-1)
+    turned, fixed = basis(d @ rotation.detach().cpu().to(torch.float64), degree), basis(d, degree)
+    out = []
+    for band in range(1, degree + 1):
+        rows = slice(band * band, (band + 1) * (band + 1))
+        matrix = torch.linalg.lstsq(fixed[:, rows], turned[:, rows]).solution
+        whole = matrix.round()
+        out.append(torch.where((matrix - whole).abs() < 1e-13, whole, matrix))
+    return out
+
+
 def rotate_sh(sh: Tensor, rotation: Tensor) -> Tensor:
     """Coefficients [n, k, 3] of light turned by ``rotation`` [3, 3] (a mirror is allowed too).
 
-    The matrix of each band is the least-squares solution of Y(d) D = Y(R^T d) over fixed directions; it is exact
-    because a rotation maps each band onto itself.
+    Computed in float64, some rows at a time so that a large scene does not need several copies of itself.
     """
     degree = round(sh.shape[1] ** 0.5) - 1
     if degree == 0:
         return sh
-    generator = torch.Generator().manual_seed(0)
-    d = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator, dtype=torch.float64), dim=-1)
-    r = rotation.to(torch.float64)
-    before, after = basis(d @ r, degree), basis(d, degree)
-    out = sh.to(torch.float64).clone()
-    for band in range(1, degree + 1):
-        rows = slice(band * band, (band + 1) * (band + 1))
-        matrix = torch.linalg.lstsq(after[:, rows], before[:, rows]).solution
-        out[:, rows] = torch.einsum("ij,njc->nic", matrix, out[:, rows])
-    return out.to(sh.dtype)
+    matrices = [m.to(sh.device) for m in rotation_matrices(rotation, degree)]
+    out = torch.empty_like(sh)
+    out[:, 0] = sh[:, 0]
+    for start in range(0, len(sh), _ROWS):
+        part = sh[start:start + _ROWS]
+        for band, matrix in enumerate(matrices, start=1):
+            rows = slice(band * band, (band + 1) * (band + 1))
+            out[start:start + _ROWS, rows] = (matrix @ part[:, rows].to(torch.float64)).to(sh.dtype)
+    return out
