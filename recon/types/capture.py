@@ -115,7 +115,18 @@ class Capture:
             points = replace(points, positions=target_from_world.points(points.positions))
         return replace(
             self,
-            views=tuple(replace(v, camera=target_from_world.camera(v.camera)) for v in self.views),
+            views=tuple(_moved_view(v, target_from_world) for v in self.views),
             points=points,
             world_from_source=target_from_world.after(self.world_from_source),
         )
+
+
+def _moved_view(view: View, target_from_world: Similarity) -> View:
+    """Depth follows the scale and normals the rotation, when they are read."""
+    depth, normal = view.depth, view.normal
+    return replace(
+        view,
+        camera=target_from_world.camera(view.camera),
+        depth=None if depth is None else lambda: depth() * target_from_world.scale,
+        normal=None if normal is None else lambda: normal() @ target_from_world.rotation.T.to(torch.float32),
+    )
