@@ -1,0 +1,167 @@
+// Python binding of splatting; no logic. Every array is checked for type and layout by nanobind, never converted.
+#include "core/arrays.h"
+#include "driver.h"
+
+namespace {
+
+using namespace recon;
+
+template <class S>
+struct workspace {
+  bins lists;
+  std::vector<S> slots;
+  size_t bytes() const { return lists.bytes() + slots.capacity() * sizeof(S); }
+};
+
+template <class S>
+using rows_array = array<S>;
+
+template <class S>
+gaussian_rows<S> rows_of(const array<S>& mean, const array<S>& log_scale, const array<S>& quaternion,
+                         const array<S>& logit, const array<S>& sh0, const array<S>& sh_rest) {
+  const size_t n = mean.shape(0);
+  expect(mean.size() == 3 * n && log_scale.size() == 3 * n && quaternion.size() == 4 * n && logit.size() == n &&
+             sh0.size() == 3 * n && (n == 0 || sh_rest.size() % (3 * n) == 0),
+         "Gaussian parameters disagree in their number of rows");
+  return {mean.data(), log_scale.data(), quaternion.data(), logit.data(),
+          sh0.data(),  sh_rest.data(),   n == 0 ? 0 : int(sh_rest.size() / (3 * n))};
+}
+
+// camera: rotation 9, translation 3, centre 3, fx fy cx cy, width height, near, dilation (float64 on purpose)
+template <class S>
+view<S> view_of(const array<const double>& camera, int degree, bool antialiased) {
+  expect(camera.size() == 23, "camera must hold 23 numbers");
+  const double* c = camera.data();
+  view<S> v;
+  for (int i = 0; i < 9; ++i) v.rotation[i] = S(c[i]);
+  for (int i = 0; i < 3; ++i) v.translation[i] = S(c[9 + i]);
+  for (int i = 0; i < 3; ++i) v.centre[i] = S(c[12 + i]);
+  v.fx = S(c[15]), v.fy = S(c[16]), v.cx = S(c[17]), v.cy = S(c[18]);
+  v.width = S(c[19]), v.height = S(c[20]), v.near = S(c[21]), v.dilation = S(c[22]);
+  v.degree = degree;
+  v.antialiased = antialiased;
+  return v;
+}
+
+template <class S>
+void check_rows(const gaussian_rows<S>& g, int64_t n, const array<S>& records, int degree) {
+  expect(int64_t(records.size()) == n * kRecord, "records must be [rows, 12]");
+  expect(degree >= 0 && degree <= 3 && (n == 0 || sh_count(degree) - 1 <= g.rest), "not enough SH coefficients");
+}
+
+template <class S>
+void bind(nb::module_& m, const char* suffix) {
+  const auto name = [&](const char* base) { return std::string(base) + suffix; };
+  nb::class_<workspace<S>>(m, name("SplatLists").c_str(), "Tile lists of one picture, reused between pictures")
+      .def(nb::init<>())
+      .def_prop_ro("bytes", &workspace<S>::bytes)
+      .def_prop_ro("visible", [](const workspace<S>& w) { return w.lists.order.size(); })
+      .def_prop_ro("instances", [](const workspace<S>& w) { return w.lists.instances(); });
+
+  m.def(
+      name("splat_project").c_str(),
+      [](array<S> mean, array<S> log_scale, array<S> quaternion, array<S> logit, array<S> sh0, array<S> sh_rest,
+         array<const double> camera, int degree, bool antialiased, array<S> records) {
+        const auto in = rows_of(mean, log_scale, quaternion, logit, sh0, sh_rest);
+        const int64_t n = int64_t(mean.shape(0));
+        check_rows(in, n, records, degree);
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        project<S>(in, n, cam, records.data());
+      },
+      nb::arg("mean").noconvert(), nb::arg("log_scale").noconvert(), nb::arg("quaternion").noconvert(),
+      nb::arg("logit").noconvert(), nb::arg("sh0").noconvert(), nb::arg("sh_rest").noconvert(),
+      nb::arg("camera").noconvert(), nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert());
+
+  m.def(
+      name("splat_project_backward").c_str(),
+      [](array<S> mean, array<S> log_scale, array<S> quaternion, array<S> logit, array<S> sh0, array<S> sh_rest,
+         array<const double> camera, int degree, bool antialiased, array<S> records, array<S> g_records,
+         array<S> g_mean, array<S> g_log_scale, array<S> g_quaternion, array<S> g_logit, array<S> g_sh0,
+         array<S> g_sh_rest) {
+        const auto in = rows_of(mean, log_scale, quaternion, logit, sh0, sh_rest);
+        const auto out = rows_of(g_mean, g_log_scale, g_quaternion, g_logit, g_sh0, g_sh_rest);
+        const int64_t n = int64_t(mean.shape(0));
+        check_rows(in, n, records, degree);
+        check_rows(out, int64_t(g_mean.shape(0)), g_records, degree);
+        expect(in.rest == out.rest, "sh_rest and its gradient disagree");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        project_backward<S>(in, n, cam, records.data(), g_records.data(), out);
+      },
+      nb::arg("mean").noconvert(), nb::arg("log_scale").noconvert(), nb::arg("quaternion").noconvert(),
+      nb::arg("logit").noconvert(), nb::arg("sh0").noconvert(), nb::arg("sh_rest").noconvert(),
+      nb::arg("camera").noconvert(), nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(),
+      nb::arg("g_records").noconvert(), nb::arg("g_mean").noconvert(), nb::arg("g_log_scale").noconvert(),
+      nb::arg("g_quaternion").noconvert(), nb::arg("g_logit").noconvert(), nb::arg("g_sh0").noconvert(),
+      nb::arg("g_sh_rest").noconvert());
+
+  m.def(
+      name("splat_composite").c_str(),
+      [](workspace<S>& w, array<S> records, int width, int height, array<S> background, array<S> picture,
+         array<S> transmittance) {
+        const int64_t n = int64_t(records.size()) / kRecord;
+        const size_t pixels = size_t(width) * height;
+        expect(width > 0 && height > 0 && background.size() == 3 && transmittance.size() == pixels &&
+                   (picture.size() == 3 * pixels || picture.size() == 4 * pixels),
+               "picture must be [3 or 4, height, width], background [3], transmittance [height, width]");
+        nb::gil_scoped_release release;
+        composite<S>(records.data(), n, w.lists, width, height, int(picture.size() / pixels), background.data(),
+                     picture.data(), transmittance.data());
+      },
+      nb::arg("lists"), nb::arg("records").noconvert(), nb::arg("width"), nb::arg("height"),
+      nb::arg("background").noconvert(), nb::arg("picture").noconvert(), nb::arg("transmittance").noconvert());
+
+  m.def(
+      name("splat_composite_backward").c_str(),
+      [](workspace<S>& w, array<S> records, array<S> picture, array<S> transmittance, array<S> g_picture,
+         array<S> g_transmittance, bool absolute, array<S> g_records) {
+        const size_t pixels = size_t(w.lists.width) * w.lists.height;
+        expect(pixels > 0 && picture.size() == g_picture.size() && picture.size() % pixels == 0 &&
+                   records.size() == g_records.size() && transmittance.size() == pixels &&
+                   (g_transmittance.size() == pixels || g_transmittance.size() == 0),
+               "gradients must have the shapes of the forward pass");
+        nb::gil_scoped_release release;
+        composite_backward<S>(records.data(), int64_t(records.size()) / kRecord, w.lists,
+                              int(picture.size() / pixels), absolute, picture.data(), transmittance.data(),
+                              g_picture.data(), g_transmittance.size() ? g_transmittance.data() : nullptr, w.slots,
+                              g_records.data());
+      },
+      nb::arg("lists"), nb::arg("records").noconvert(), nb::arg("picture").noconvert(),
+      nb::arg("transmittance").noconvert(), nb::arg("g_picture").noconvert(), nb::arg("g_transmittance").noconvert(),
+      nb::arg("absolute"), nb::arg("g_records").noconvert());
+}
+
+}  // namespace
+
+void bind_splat(nb::module_& m) {
+  bind<float>(m, "");
+  bind<double>(m, "_f64");
+  using A = array<double>;
+  m.def(
+      "splat_project_jvp",
+      [](A mean, A log_scale, A quaternion, A logit, A sh0, A sh_rest, A t_mean, A t_log_scale, A t_quaternion,
+         A t_logit, A t_sh0, A t_sh_rest, array<const double> camera, int degree, bool antialiased, A records,
+         A t_records) {
+        const auto in = rows_of(mean, log_scale, quaternion, logit, sh0, sh_rest);
+        const auto tangent = rows_of(t_mean, t_log_scale, t_quaternion, t_logit, t_sh0, t_sh_rest);
+        check_rows(in, int64_t(mean.shape(0)), records, degree);
+        check_rows(tangent, int64_t(mean.shape(0)), t_records, degree);
+        project_jvp(in, tangent, int64_t(mean.shape(0)), view_of<double>(camera, degree, antialiased), records.data(),
+                    t_records.data());
+      },
+      "Records and their derivative along a tangent of the parameters, by dual numbers (float64)");
+  m.def(
+      "splat_composite_jvp",
+      [](A records, A t_records, int width, int height, A background, A picture, A t_picture, A transmittance,
+         A t_transmittance) {
+        const size_t pixels = size_t(width) * height;
+        expect(records.size() == t_records.size() && picture.size() == 4 * pixels && t_picture.size() == 4 * pixels &&
+                   transmittance.size() == pixels && t_transmittance.size() == pixels && background.size() == 3,
+               "composite_jvp: shapes");
+        composite_jvp(records.data(), t_records.data(), int64_t(records.size()) / kRecord, width, height,
+                      background.data(), picture.data(), t_picture.data(), transmittance.data(),
+                      t_transmittance.data());
+      },
+      "Picture and its derivative along a tangent of the records, pixel by pixel, by dual numbers (float64)");
+}

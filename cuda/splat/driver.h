@@ -1,0 +1,35 @@
+// What splat.cpp offers to bind.cpp. Arrays are plain pointers; shapes are checked on the Python side of the binding.
+#pragma once
+
+#include <vector>
+
+#include "bin.h"
+#include "project.h"
+
+namespace recon {
+
+template <class S>
+void project(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, S* records);
+
+template <class S>
+void project_backward(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records,
+                      const S* g_records, const gaussian_rows<S>& out);
+
+// Fills `b` with the lists of this picture; backward needs them.
+template <class S>
+void composite(const S* records, int64_t rows, bins& b, int width, int height, int channels, const S* background,
+               S* picture, S* transmittance);
+
+template <class S>
+void composite_backward(const S* records, int64_t rows, const bins& b, int channels, bool absolute, const S* picture,
+                        const S* transmittance, const S* g_picture, const S* g_transmittance, std::vector<S>& slots,
+                        S* g_records);
+
+// Value and derivative along a tangent, by dual numbers; composite_jvp loops over all pixels and Gaussians.
+void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& tangent, int64_t rows,
+                 const view<double>& cam, double* records, double* g_records);
+void composite_jvp(const double* records, const double* tangents, int64_t rows, int width, int height,
+                   const double* background, double* picture, double* g_picture, double* transmittance,
+                   double* g_transmittance);
+
+}  // namespace recon

@@ -1,0 +1,182 @@
+// CPU driver of the projection: rows of parameters <-> lanes, many Gaussians at a time.
+#pragma once
+
+#include <cstring>
+
+#include "core/pack.h"
+#include "core/parallel.h"
+#include "record.h"
+#include "splat.h"
+
+namespace recon {
+
+// Parameters as rows; sh_rest holds `rest` coefficients x 3 per row.
+template <class S>
+struct gaussian_rows {
+  S *mean, *log_scale, *quaternion, *logit, *sh0, *sh_rest;
+  int rest;
+};
+
+// `columns` consecutive numbers of each of `count` rows -> one pack per column; missing lanes repeat row 0.
+template <class P>
+inline void load_rows(const scalar_of<P>* base, int64_t stride, int count, int columns, P* out) {
+  constexpr int L = traits<P>::lanes;
+  alignas(64) scalar_of<P> buffer[48][L];
+  for (int i = 0; i < L; ++i) {
+    const auto* row = base + (i < count ? i : 0) * stride;
+    for (int j = 0; j < columns; ++j) buffer[j][i] = row[j];
+  }
+  for (int j = 0; j < columns; ++j) out[j] = load<P>(buffer[j]);
+}
+template <class P>
+inline void store_rows(scalar_of<P>* base, int64_t stride, int count, int columns, const P* in) {
+  constexpr int L = traits<P>::lanes;
+  alignas(64) scalar_of<P> buffer[48][L];
+  for (int j = 0; j < columns; ++j) store<P>(buffer[j], in[j]);
+  for (int i = 0; i < count; ++i)
+    for (int j = 0; j < columns; ++j) base[i * stride + j] = buffer[j][i];
+}
+
+template <class P>
+inline void load_gaussian(const gaussian_rows<scalar_of<P>>& in, int64_t row, int count, gaussian<P>& out) {
+  load_rows<P>(in.mean + 3 * row, 3, count, 3, out.mean);
+  load_rows<P>(in.log_scale + 3 * row, 3, count, 3, out.log_scale);
+  load_rows<P>(in.quaternion + 4 * row, 4, count, 4, out.quaternion);
+  load_rows<P>(in.logit + row, 1, count, 1, &out.logit);
+}
+
+inline int sh_count(int degree) { return (degree + 1) * (degree + 1); }
+
+// Colour of lanes from their coefficients; `raw` is before the clamp at zero.
+template <class P>
+inline void shade(const gaussian_rows<scalar_of<P>>& in, int64_t row, int count, int degree, const P* Y, P raw[3]) {
+  using S = scalar_of<P>;
+  P dc[3], rest[45];
+  load_rows<P>(in.sh0 + 3 * row, 3, count, 3, dc);
+  for (int c = 0; c < 3; ++c) raw[c] = fma(dc[c], Y[0], P(S(0.5)));
+  const int used = sh_count(degree) - 1;
+  if (used == 0) return;
+  load_rows<P>(in.sh_rest + int64_t(3) * in.rest * row, 3 * in.rest, count, 3 * used, rest);
+  for (int k = 0; k < used; ++k)
+    for (int c = 0; c < 3; ++c) raw[c] = fma(rest[3 * k + c], Y[k + 1], raw[c]);
+}
+
+template <class P>
+void project_rows_forward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, const view<scalar_of<P>>& cam,
+                          scalar_of<P>* records) {
+  using S = scalar_of<P>;
+  constexpr int L = traits<P>::lanes;
+  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += L) {
+      const int count = int(to - i < L ? to - i : L);
+      gaussian<P> G;
+      projection<P> p;
+      load_gaussian(in, i, count, G);
+      project_geometry(G, cam, p);
+      splat<P> s = project_forward(G, cam, p);
+      s.r = s.g = s.b = P(S(0));
+      if (any(s.radius > P(S(0)))) {
+        P inverse_length, Y[16], raw[3];
+        const vec3<P> d = view_direction(G.mean, cam, inverse_length);
+        sh_basis(cam.degree, d.x, d.y, d.z, Y);
+        shade(in, i, count, cam.degree, Y, raw);
+        s.r = max(raw[0], P(S(0)));
+        s.g = max(raw[1], P(S(0)));
+        s.b = max(raw[2], P(S(0)));
+      }
+      const P columns[kRecord] = {s.mx, s.my, s.A, s.B, s.C, s.opacity, s.r, s.g, s.b, s.z, s.log2_opacity, s.radius};
+      store_rows<P>(records + i * kRecord, kRecord, count, kRecord, columns);
+    }
+  });
+}
+
+// Gradients of one pack of visible (or partly visible) rows. sh gradients only up to the used degree.
+template <class P>
+struct gaussian_gradient {
+  gaussian<P> geometry;
+  P sh[48];  // [k][3], k = 0 is dc
+};
+
+template <class P>
+inline void project_pack_backward(const gaussian_rows<scalar_of<P>>& in, int64_t i, int count,
+                                  const view<scalar_of<P>>& cam, const scalar_of<P>* records,
+                                  const scalar_of<P>* g_records, gaussian<P>& G, gaussian_gradient<P>& out) {
+  using S = scalar_of<P>;
+  projection<P> p;
+  load_gaussian(in, i, count, G);
+  project_geometry(G, cam, p);
+  P g[kRecord], radius;
+  load_rows<P>(g_records + i * kRecord, kRecord, count, 10, g);
+  load_rows<P>(records + i * kRecord + kRadius, kRecord, count, 1, &radius);
+  const auto visible = radius > P(S(0));
+  const P zero(S(0));
+  for (int j = 0; j < 10; ++j) g[j] = select(visible, g[j], zero);
+  splat<P> gs;
+  gs.mx = g[kMx], gs.my = g[kMy], gs.A = g[kA], gs.B = g[kB], gs.C = g[kC], gs.opacity = g[kOpacity], gs.z = g[kDepth];
+  project_backward(G, cam, p, gs, out.geometry);
+
+  P inverse_length, Y[16], g_Y[16];
+  const vec3<P> d = view_direction(G.mean, cam, inverse_length);
+  sh_basis(cam.degree, d.x, d.y, d.z, Y);
+  const int used = sh_count(cam.degree);
+  P dc[3], rest[45];
+  load_rows<P>(in.sh0 + 3 * i, 3, count, 3, dc);
+  if (used > 1) load_rows<P>(in.sh_rest + int64_t(3) * in.rest * i, 3 * in.rest, count, 3 * (used - 1), rest);
+  P g_colour[3];
+  for (int c = 0; c < 3; ++c) {
+    P sum = fma(dc[c], Y[0], P(S(0.5)));
+    for (int k = 1; k < used; ++k) sum = fma(rest[3 * (k - 1) + c], Y[k], sum);
+    g_colour[c] = select(sum > zero, g[kRed + c], zero);
+  }
+  for (int k = 0; k < used; ++k)
+    for (int c = 0; c < 3; ++c) out.sh[3 * k + c] = g_colour[c] * Y[k];
+  if (used == 1) return;
+  for (int k = 1; k < used; ++k)
+    g_Y[k] = fma(g_colour[0], rest[3 * k - 3], fma(g_colour[1], rest[3 * k - 2], g_colour[2] * rest[3 * k - 1]));
+  vec3<P> g_d{zero, zero, zero};
+  sh_basis_backward(cam.degree, d.x, d.y, d.z, g_Y, g_d.x, g_d.y, g_d.z);
+  view_direction_backward(d, inverse_length, g_d, out.geometry.mean);
+}
+
+template <class P>
+inline bool any_visible(const scalar_of<P>* records, int64_t i, int count) {
+  for (int k = 0; k < count; ++k)
+    if (records[(i + k) * kRecord + kRadius] > scalar_of<P>(0)) return true;
+  return false;
+}
+
+// Writes every row of `out` (zeros where a Gaussian was not drawn).
+template <class P>
+void project_rows_backward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, const view<scalar_of<P>>& cam,
+                           const scalar_of<P>* records, const scalar_of<P>* g_records,
+                           const gaussian_rows<scalar_of<P>>& out) {
+  using S = scalar_of<P>;
+  constexpr int L = traits<P>::lanes;
+  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += L) {
+      const int count = int(to - i < L ? to - i : L);
+      const int64_t rest = int64_t(3) * in.rest;
+      if (rest) std::memset(out.sh_rest + i * rest, 0, count * rest * sizeof(S));
+      if (!any_visible<P>(records, i, count)) {
+        std::memset(out.mean + 3 * i, 0, 3 * count * sizeof(S));
+        std::memset(out.log_scale + 3 * i, 0, 3 * count * sizeof(S));
+        std::memset(out.quaternion + 4 * i, 0, 4 * count * sizeof(S));
+        std::memset(out.logit + i, 0, count * sizeof(S));
+        std::memset(out.sh0 + 3 * i, 0, 3 * count * sizeof(S));
+        continue;
+      }
+      gaussian<P> G;
+      gaussian_gradient<P> g;
+      project_pack_backward(in, i, count, cam, records, g_records, G, g);
+      store_rows<P>(out.mean + 3 * i, 3, count, 3, g.geometry.mean);
+      store_rows<P>(out.log_scale + 3 * i, 3, count, 3, g.geometry.log_scale);
+      store_rows<P>(out.quaternion + 4 * i, 4, count, 4, g.geometry.quaternion);
+      store_rows<P>(out.logit + i, 1, count, 1, &g.geometry.logit);
+      store_rows<P>(out.sh0 + 3 * i, 3, count, 3, g.sh);
+      const int used = sh_count(cam.degree) - 1;
+      if (used) store_rows<P>(out.sh_rest + i * rest, rest, count, 3 * used, g.sh + 3);
+    }
+  });
+}
+
+}  // namespace recon
