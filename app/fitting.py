@@ -1,0 +1,277 @@
+"""FitJob: from a request to a finished run folder. The command line and the Python API both go through here."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import math
+import shlex
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.app import atomic, catalogue, machine, results, run_folder, settings, sizes
+from recon.app.reporters import QuietReporter, Reporter
+from recon.app.run_folder import RunFolder
+from recon.errors import InputError
+
+if TYPE_CHECKING:
+    from recon.fit.events import Event
+    from recon.fit.system import System
+    from recon.types import Capture
+
+PHOTO_SHARE = 0.4  # of the memory budget, for decoded photos; the rest is for torch, the scene and its gradients
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What to fit and how. None means: not said, so the default, or what the run being continued says.
+
+    scene       folder, transforms file, video ... to read
+    method      name of a method, or package.module:PRESET
+    preset      fast, balanced or quality
+    system      a whole System in place of method and preset (settings changed on the command line end up here)
+    time        seconds the fit may take
+    resolution  "540x960" | "1/2" | "auto": working size of the photos
+    memory      budget in bytes
+    holdout     every n-th photo is kept for measuring, 0 = none (where the scene itself has no split)
+    out         run folder; runs/<scene>-<method>-NN when None
+    command     what the user typed, for README.txt
+    """
+
+    scene: str | None = None
+    method: str | None = None
+    preset: str | None = None
+    system: System | None = None
+    time: float | None = None
+    steps: int | None = None
+    resolution: str | None = None
+    memory: int | None = None
+    seed: int | None = None
+    threads: int | None = None
+    out: Path | None = None
+    format: str | None = None
+    holdout: int | None = None
+    masks: str | None = None
+    poses: str | None = None
+    command: str = ""
+
+
+def merged(request: FitRequest, config: dict[str, Any]) -> FitRequest:
+    """``request`` with everything it leaves open taken from a config.yaml; its system too, unless a method is named."""
+    scene, fit = config["scene"], config.get("fit") or {}
+    known: dict[str, Any] = {
+        "scene": scene.get("path"), "format": scene.get("format"), "holdout": scene.get("holdout"),
+        "poses": scene.get("poses"), "resolution": scene.get("resolution"), "memory": fit.get("memory_bytes"),
+        "seed": fit.get("seed"), "threads": fit.get("threads"),
+    }
+    if request.method is None and request.preset is None:
+        known |= {"method": fit.get("method"), "preset": fit.get("preset")}
+        if request.system is None:
+            known["system"] = saved_system(config)
+    return dataclasses.replace(request, **{k: v for k, v in known.items() if getattr(request, k) is None})
+
+
+def saved_system(config: dict[str, Any]) -> System:
+    """The System of a config.yaml, exactly as it was. Raises InputError for what cannot be rebuilt."""
+    method = str((config.get("fit") or {}).get("method") or "")
+    packages = ("recon", method.split(".")[0]) if ":" in method else ("recon",)
+    system = settings.from_plain(config["system"], packages=packages)
+    if not hasattr(system, "renderer"):
+        raise InputError("the system in config.yaml has no renderer", fix="Copy the file again from the run folder.")
+    return system
+
+
+class FitJob:
+    """A prepared fit: capture read, system resolved, run folder made. ``events()`` does the work.
+
+    Raises InputError from the constructors and from ``events()`` for everything a person can mend.
+    """
+
+    def __init__(self, request: FitRequest, reporter: Reporter | None = None) -> None:
+        """A new run. Nothing is written before the scene was read and the settings are known to be good."""
+        self._init(request, reporter)
+        if request.scene is None:
+            raise InputError("no scene given", fix="Name a folder of photos: recon fit photos/")
+        atomic.check_writable(request.out or Path("runs"))
+        if request.out is not None and request.out.exists() and not request.out.is_dir():
+            raise InputError("is a file, not a folder", file=request.out, fix="Choose another --out.")
+        system = request.system or catalogue.load(self.method, self.preset)
+        if request.steps is not None:
+            system = dataclasses.replace(system, steps=check_steps(request.steps))
+        if request.masks is not None:
+            system = dataclasses.replace(system, masks=request.masks)
+        self.capture = self._read(request.out.parent if request.out else Path("runs"))
+        if request.time is not None:
+            from recon.fit.plan import plan_for_time
+
+            self.reporter.step("Plan", "measuring how fast this machine is", None)
+            system = plan_for_time(self.capture, system, request.time, self.seed)
+        self.system = system
+        self.folder = run_folder.create(request.out, self.capture.name, self.method)
+        self.folder.write_config(self._config())
+        self.folder.write_cameras(self.capture)
+        self.folder.write_readme(request.command or "recon.fit(...)", str(self.capture.root))
+        self._make_fit(resume=False)
+
+    @classmethod
+    def resume(cls, path: Path, request: FitRequest, reporter: Reporter | None = None) -> FitJob:
+        """Goes on with the run at ``path``; only ``steps``, ``memory`` and ``threads`` of the request may differ."""
+        self = cls.__new__(cls)
+        folder = run_folder.open_run(path)
+        fixed = [n for n in ("scene", "method", "preset", "system", "resolution", "seed", "format", "holdout", "masks",
+                             "poses", "time", "out") if getattr(request, n) is not None]
+        if fixed:
+            raise InputError(f"--{fixed[0]} cannot change in a run that is resumed",
+                             fix=f"Leave it out, or start anew with: recon fit --config {path}/config.yaml")
+        config = folder.config()
+        self._init(merged(request, config), reporter)
+        self.folder = folder
+        atomic.check_writable(path)
+        self.system = saved_system(config)
+        if request.steps is not None:
+            self.system = dataclasses.replace(self.system, steps=check_steps(request.steps))
+        self.capture = self._read(path.parent, size=(config["scene"].get("size") or None))
+        if request.steps is not None:
+            folder.write_config(config | {"system": settings.to_plain(self.system)})
+        self._make_fit(resume=True)
+        return self
+
+    def _init(self, request: FitRequest, reporter: Reporter | None) -> None:
+        self.request, self.reporter = request, reporter or QuietReporter()
+        self.method = request.method or catalogue.DEFAULT_METHOD
+        self.preset = request.preset or catalogue.DEFAULT_PRESET
+        self.seed = 0 if request.seed is None else request.seed
+        self.threads = request.threads or machine.cores()
+        self.memory = request.memory or machine.default_memory()
+        self.stopped = False
+        machine.use_threads(self.threads)
+
+    def _read(self, runs: Path, size: Any = None) -> Capture:
+        """The capture at working resolution."""
+        import recon.data as data
+
+        request, report = self.request, self.reporter
+        scene = Path(str(request.scene)).expanduser().absolute()
+        key = hashlib.sha256(str(scene).encode()).hexdigest()[:8]
+        work_dir = runs / ".cache" / f"{scene.name or 'scene'}-{key}"
+
+        def progress(stage: str, done: int, total: int) -> None:
+            report.step("Reading", stage, done / total if total else None)
+
+        poses = None if request.poses in (None, "auto") else request.poses
+        holdout = 8 if request.holdout is None else request.holdout
+        found = data.read(scene, format=request.format, holdout=holdout, poses=poses, progress=progress,
+                          work_dir=work_dir)
+        self.size = tuple(size) if size else working_size(found, request.resolution, machine.cores())
+        small = data.prepare(found, size=self.size, memory=int(PHOTO_SHARE * self.memory), cache_dir=work_dir / "pixels",
+                             progress=progress)
+        for warning in small.warnings:
+            report.warn(warning)
+        report.line("Photos", f"{len(found.views)} found ({found.format})" + _split_words(found))
+        report.line("Scene", scene_words(found, small, machine.cores()))
+        return small
+
+    def _make_fit(self, *, resume: bool) -> None:
+        from recon.fit.loop import Fit
+
+        kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
+        timing = f"about {sizes.format_seconds(self.request.time)}" if self.request.time else f"{self.system.steps:,} steps"
+        self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
+                                     f"memory ≤ {sizes.format_bytes(self.memory)}")
+        self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume)
+
+    def _config(self) -> dict[str, Any]:
+        request = self.request
+        return {
+            "scene": {
+                "path": str(Path(str(request.scene)).expanduser().absolute()),
+                "format": request.format, "poses": request.poses, "holdout": request.holdout,
+                "resolution": request.resolution or "auto", "size": list(self.size),
+            },
+            "fit": {
+                "method": self.method, "preset": self.preset, "seed": self.seed, "threads": self.threads,
+                "memory_bytes": self.memory, "time_s": request.time,
+            },
+            "system": settings.to_plain(self.system),
+            "made": {
+                "command": request.command, "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": machine.versions(), "machine": machine.summary(),
+            },
+        }
+
+    def stop(self) -> None:
+        """Asks the fit to end after the current step; it saves, and the results are written as usual."""
+        self.stopped = True
+        self.fit.request_stop()
+
+    def events(self) -> Iterator[Event]:
+        """Runs the fit. Yields its events, logs them, and writes scene, metrics and comparisons at the end."""
+        from recon.fit import events
+
+        evaluated: Any = None
+        saved_step: int | None = None
+        try:
+            for event in self.fit.events():
+                if isinstance(event, events.Evaluated):
+                    evaluated = event
+                elif isinstance(event, events.Saved):
+                    saved_step = event.step
+                elif isinstance(event, events.Finished):
+                    results.write(self.folder, self, event, evaluated)
+                self.folder.append(event)
+                yield event
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            saved = f"Saved up to step {saved_step:,}. " if saved_step is not None else "Nothing was saved yet. "
+            raise InputError("the disk is full", file=self.folder.path,
+                             fix=f"{saved}Free some space, then: recon fit --resume "
+                                 f"{shlex.quote(str(self.folder.path))}") from None
+
+
+def check_steps(steps: int) -> int:
+    if not 1 <= steps <= 100_000_000:
+        raise InputError(f"--steps {steps} is out of range", fix="Give a number from 1 on.")
+    return steps
+
+
+def working_size(capture: Capture, resolution: str | None, cores: int) -> tuple[int, int]:
+    """(width, height) of the box that photos are scaled down into, from what the user or the machine says.
+
+    The box has the shape of the usual photo; photos of other shapes are fitted into it by ``recon.data.prepare``.
+    """
+    widths = [v.camera.width for v in capture.views]
+    heights = [v.camera.height for v in capture.views]
+    width, height = round(statistics.median(widths)), round(statistics.median(heights))
+    wanted = sizes.parse_resolution(resolution or "auto")
+    if isinstance(wanted, tuple):
+        return sizes.fitted(width, height, wanted)
+    factor = sizes.auto_factor(width, height, cores) if wanted is None else wanted
+    if wanted is None:
+        whole = 1 / math.ceil(1 / factor - 1e-9)  # a whole divisor keeps pixels sharp, if it does not lose too much
+        factor = whole if whole > 0.8 * factor else factor
+    return max(16, round(width * factor)), max(16, round(height * factor))
+
+
+def scene_words(found: Capture, small: Capture, cores: int) -> str:
+    """ "49 views 1080x1920 → 540x960 for this machine (2 cores); 12,310 points"."""
+    before = [v.camera.size for v in found.views]
+    after = [v.camera.size for v in small.views]
+    usual_before, usual_after = max(set(before), key=before.count), max(set(after), key=after.count)
+    text = f"{len(after)} views {usual_before[0]}x{usual_before[1]}"
+    if len(set(before)) > 1:
+        text += " (sizes differ)"
+    if usual_after != usual_before:
+        text += f" → {usual_after[0]}x{usual_after[1]} for this machine ({cores} core{'s' if cores > 1 else ''})"
+    points = f"{len(small.points):,} points" if small.points is not None and len(small.points) else "no points"
+    return f"{text}; {points}"
+
+
+def _split_words(capture: Capture) -> str:
+    held_out = len(capture.test)
+    return f"; {held_out} held out for measuring" if held_out else "; none held out"

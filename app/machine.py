@@ -1,0 +1,100 @@
+"""What this machine has: cores, instruction set, memory, versions. Read once, written into config.yaml."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("torch", "numpy", "pillow", "pycolmap", "av", "tyro", "rich", "zstandard")
+
+
+def cores() -> int:
+    """Cores this process may use: affinity and container limits respected."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its container's where that is less."""
+    import psutil
+
+    total = psutil.virtual_memory().total
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        total = min(total, int(limit)) if limit != "max" else total
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def default_memory() -> int:
+    """The memory budget when none is given: half of what there is, between 1 and 4 GB."""
+    return int(min(max(memory_bytes() / 2, 1e9), 4e9))
+
+
+def isa() -> str:
+    """The instruction set of the kernels in use, as people write it; "none" where they are not installed."""
+    try:
+        from recon.ops.native import native
+    except ImportError:
+        return "none"
+    name = str(native.instruction_set)
+    return {"avx512": "AVX-512", "avx2": "AVX2", "v2": "SSE4.2"}.get(name, name)
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    from recon import __version__
+
+    out = {"recon": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def summary() -> dict[str, object]:
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": cores(),
+        "memory_bytes": memory_bytes(),
+        "kernels": isa(),
+    }
+
+
+def use_threads(count: int) -> None:
+    """Lets torch and the kernels use ``count`` threads."""
+    import torch
+
+    torch.set_num_threads(count)
+    try:
+        from recon.ops.native import native
+    except ImportError:
+        return
+    native.set_threads(count)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
