@@ -1,4 +1,5 @@
-"""What a representation can do. Renderers, losses, meshers and exporters ask for a protocol, never for a class."""
+"""What the parts of a system can do, as protocols. Renderers, losses, optimizers, strategies, meshers and exporters ask
+for a protocol, never for a class, so that every combination works without code that names a method."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from recon.params import Params
-from recon.types import Camera, Capture, Gaussians, Render
+from recon.params import Params, RowChange
+from recon.types import Camera, Capture, Gaussians, Observation, Render
 
 
 @runtime_checkable
 class Field(Protocol):
-    """The thing that is optimised: named parameters, where they live, and how many primitives they are."""
+    """The thing that is optimised: named parameters, where they start, and how many primitives they are."""
 
     params: Params
 
@@ -63,3 +64,91 @@ class Renderer(Protocol):
                want: Collection[str] = ("rgb",)) -> Render:
         """``background`` [3] colour behind everything; ``want`` names the channels, see ``recon.types.render``."""
         ...
+
+
+class Loss(Protocol):
+    """One term of the objective. ``channels`` says what must be rendered for it."""
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def channels(self) -> Collection[str]: ...
+
+    def value(self, render: Render, seen: Observation) -> Tensor:
+        """Scalar loss of one rendered view, differentiable, before weighting."""
+        ...
+
+
+@runtime_checkable
+class Regularizer(Protocol):
+    """A term that looks at the field itself and not at a picture."""
+
+    @property
+    def weight(self) -> float: ...
+
+    def of_field(self, field: Any) -> Tensor:
+        """Scalar, differentiable in the field's parameters, before weighting."""
+        ...
+
+
+class Problem(Protocol):
+    """The current step as optimizers and strategies see it.
+
+    step        finished steps, 0 in the first         radius   scene extent (Capture.radius)
+    seen        what this step compares with           render   the last rendered picture, with its trace
+    """
+
+    field: Any
+    step: int
+    total_steps: int
+    seed: int
+    radius: float
+    seen: Observation
+    render: Render
+
+    def gradient(self) -> float:
+        """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L."""
+        ...
+
+
+class Optimizer(Protocol):
+    def step(self, problem: Problem) -> float:
+        """One update of the field's parameters; returns the loss before it."""
+        ...
+
+    def follow(self, change: RowChange) -> None:
+        """Carries per-row state over a change of the field's rows."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Sets the state of one parameter to zero, after its values were reset."""
+        ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class Strategy(Protocol):
+    """The only thing that changes shapes. ``act`` is called after every step and mostly does nothing."""
+
+    def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
+        """Returns what was changed in a few words, or None."""
+        ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class FieldSettings(Protocol):
+    def build(self) -> Field: ...
+
+
+class OptimizerSettings(Protocol):
+    def build(self, field: Any, radius: float, total_steps: int) -> Optimizer: ...
+
+
+class StrategySettings(Protocol):
+    def build(self, field: Any, radius: float, total_steps: int) -> Strategy: ...

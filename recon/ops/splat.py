@@ -10,6 +10,7 @@ a record the last two columns carry sum_pixels |dL/d centre| (AbsGS, arXiv 2404.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Projection:
     dilation: float = DILATION
 
 
+@lru_cache(maxsize=4096)
 def camera_numbers(camera: Camera, settings: Projection) -> Tensor:
     """[23] float64 as the kernels read a pinhole camera: rotation, translation, centre, intrinsics, size, near..."""
     if not camera.lens.is_pinhole:

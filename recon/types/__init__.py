@@ -4,10 +4,11 @@ from recon.types.camera import Camera
 from recon.types.capture import Capture, Photo, PhotoSource, PointCloud, View
 from recon.types.distortion import PINHOLE, Lens
 from recon.types.gaussians import Gaussians
+from recon.types.observation import Observation
 from recon.types.render import Render
 from recon.types.similarity import Similarity
 
 __all__ = [
-    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Photo", "PhotoSource", "PointCloud", "Render", "Similarity",
+    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Observation", "Photo", "PhotoSource", "PointCloud", "Render", "Similarity",
     "View",
 ]

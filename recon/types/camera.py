@@ -14,7 +14,7 @@ from torch import Tensor
 from recon.types.distortion import PINHOLE, Lens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: kernels cache what they derive from a camera
 class Camera:
     """One calibrated view. All tensors are float64 on the CPU; kernels convert at their edge.
 

@@ -1,0 +1,51 @@
+"""Quality on held-out views: PSNR and SSIM of the rendered against the real photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.fit.photos import Observations
+from recon.fit.system import System
+from recon.ops.photometric import ssim
+from recon.types import Capture, View
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """One compared view: ``photo`` and ``render`` are [height, width, 3] in 0..1."""
+
+    name: str
+    psnr: float
+    ssim: float
+    photo: Tensor
+    render: Tensor
+
+
+def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of pictures [3, h, w] in 0..1, over pixels where ``mask`` [h, w] is not 0."""
+    squared = (a.double() - b.double()).square().mean(0)
+    error = float(squared.mean() if mask is None else squared[mask > 0].mean())
+    return 99.0 if error <= 1e-10 else -10.0 * float(torch.log10(torch.tensor(error, dtype=torch.float64)))
+
+
+@torch.no_grad()
+def compare(field: Any, system: System, capture: Capture, views: Sequence[View]) -> Iterator[ViewResult]:
+    """Renders ``views`` and compares them with their photos, one at a time (pictures are large)."""
+    observations = Observations(views, capture, system, memory=0)
+    for i, view in enumerate(views):
+        seen = observations.get(i)
+        picture = system.renderer.render(field, seen.camera, background=seen.background, want=("rgb",)).rgb
+        render = picture.permute(2, 0, 1).clamp(0, 1).contiguous()
+        target = seen.target.float() / 255.0 if seen.target.dtype == torch.uint8 else seen.target
+        yield ViewResult(
+            view.name,
+            psnr(render, target, seen.mask),
+            float(ssim(render, target)),
+            target.permute(1, 2, 0),
+            render.permute(1, 2, 0),
+        )

@@ -1,0 +1,178 @@
+"""The fit: a plain loop over steps that says what happens through events. It knows no concrete system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from recon.errors import InputError
+from recon.fit import checkpoint
+from recon.fit.evaluate import compare
+from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Saved, Started, Warned
+from recon.fit.problem import FitProblem
+from recon.fit.system import System
+from recon.types import Capture
+
+
+class Fit:
+    """One fit of a capture by a system. Iterate over ``events()`` to run it; the caller's thread does the work.
+
+    folder             where ``checkpoint/`` is kept; None = nothing is saved
+    resume             go on from the newest checkpoint in ``folder``, if there is one
+    until              stop after this many steps in total (default: the system's plan; may lie beyond it)
+    checkpoint_every_s, evaluate_every_s   seconds between saves and looks at the held-out views; they cost time but
+                       never change the result
+    memory             bytes for prepared photos
+    """
+
+    def __init__(self, capture: Capture, system: System, *, seed: int = 0, folder: Path | None = None,
+                 resume: bool = False, until: int | None = None, checkpoint_every_s: float = 60.0,
+                 evaluate_every_s: float = 20.0, memory: int = 1 << 30) -> None:
+        self.capture, self.system, self.seed = capture, system, seed
+        self.folder, self.until = folder, system.steps if until is None else until
+        self.checkpoint_every_s, self.evaluate_every_s = checkpoint_every_s, evaluate_every_s
+        self.warnings: list[str] = []
+        self._stop = False
+        self._process = psutil.Process()
+        self._peak = 0
+        self._seconds_before = 0.0
+        self._started_at = time.monotonic()
+
+        self.field: Any = system.field.build()
+        state = self._saved_state() if resume else None
+        if state is None:
+            self.field.initialise(capture, seed)
+        else:
+            self.field.params.load_state(state["params"])
+            self.field.load_state(state["field"])
+        self.problem = FitProblem(capture, system, self.field, seed, memory)
+        self.optimizer = system.optimizer.build(self.field, self.problem.radius, system.steps)
+        self.strategies = {
+            name: s.build(self.field, self.problem.radius, system.steps) for name, s in system.strategies.items()
+        }
+        self.resumed = state is not None
+        if state is not None:
+            self._load(state)
+
+    @property
+    def step(self) -> int:
+        """Finished steps."""
+        return self.problem.step
+
+    @property
+    def seconds(self) -> float:
+        """Fitting time so far, resumes added up."""
+        return self._seconds_before + time.monotonic() - self._started_at
+
+    def request_stop(self) -> None:
+        """The current step is finished and saved, then the events end with Finished(stopped=True)."""
+        self._stop = True
+
+    def events(self) -> Iterator[Event]:
+        self._started_at = time.monotonic()
+        yield Started(self.step, self.seconds, self.until, self.field.num_primitives, self.resumed)
+        for message in self.warnings:
+            yield Warned(self.step, self.seconds, message)
+        now = time.monotonic()
+        last_progress = last_save = last_evaluation = now
+        last_progress_step, smooth_loss, quality = self.step, None, None
+        while self.step < self.until and not self._stop:
+            loss = self._one_step()
+            smooth_loss = loss if smooth_loss is None else 0.95 * smooth_loss + 0.05 * loss
+            for name, strategy in self.strategies.items():
+                what = strategy.act(self.problem, self.optimizer)
+                if what is not None:
+                    yield Changed(self.step, self.seconds, f"{name}: {what}", self.field.num_primitives)
+            self.problem.step += 1
+            now = time.monotonic()
+            if now - last_evaluation >= self.evaluate_every_s and self.step < self.until:
+                result = self.evaluate(most_views=8)
+                quality = result.psnr
+                yield result
+                last_evaluation = time.monotonic()
+            if now - last_progress >= 0.25 or self.step == self.until:
+                speed = (self.step - last_progress_step) / max(now - last_progress, 1e-9)
+                memory = self._memory()
+                yield Progress(self.step, self.seconds, self.until, smooth_loss, quality, self.field.num_primitives,
+                               speed, (self.until - self.step) / max(speed, 1e-9), memory, self.problem.seen.camera.size)
+                last_progress, last_progress_step = time.monotonic(), self.step
+            if self.folder is not None and now - last_save >= self.checkpoint_every_s:
+                yield self._save_or_warn()
+                last_save = time.monotonic()
+        if self.folder is not None:
+            yield Saved(self.step, self.seconds, self.save())
+        if not self._stop:
+            yield self.evaluate(final=True)
+        self._memory()
+        yield Finished(self.step, self.seconds, self._stop, self.field.num_primitives, self._peak)
+
+    def _one_step(self) -> float:
+        loss = self.optimizer.step(self.problem)
+        if not loss == loss or loss in (float("inf"), float("-inf")):
+            view = self.capture.train[self.problem.seen.index].name
+            raise InputError(f"the loss became {loss} at step {self.step} on view {view}",
+                             fix="Lower the learning rates, or report this scene; the last checkpoint is intact.")
+        return loss
+
+    def evaluate(self, final: bool = False, most_views: int | None = None) -> Evaluated:
+        """Quality on the held-out views, or on up to eight training views where none are held out."""
+        split, views = ("test", self.capture.test) if self.capture.test else ("train", self.capture.train[:8])
+        if most_views is not None and len(views) > most_views:
+            views = views[:: -(-len(views) // most_views)]
+        results = {r.name: {"psnr": r.psnr, "ssim": r.ssim} for r in compare(self.field, self.system, self.capture, views)}
+        mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
+        return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
+
+    # ------------------------------------------------------------ saving
+
+    def save(self) -> Path:
+        assert self.folder is not None
+        return checkpoint.save(self.folder / "checkpoint", self.step, self.state())
+
+    def _save_or_warn(self) -> Event:
+        try:
+            return Saved(self.step, self.seconds, self.save())
+        except OSError as error:
+            return Warned(self.step, self.seconds, f"could not save a checkpoint ({error}); the fit goes on")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the fit goes on, as plain values and tensors."""
+        return {
+            "version": 1,
+            "step": self.step,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "peak_memory_bytes": self._peak,
+            "params": self.field.params.state(),
+            "field": self.field.state(),
+            "optimizer": self.optimizer.state(),
+            "strategies": {name: s.state() for name, s in self.strategies.items()},
+            "exposure": None if self.problem.exposure is None else self.problem.exposure.state(),
+        }
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        if self.folder is None:
+            return None
+        state, warnings = checkpoint.load_latest(self.folder / "checkpoint")
+        self.warnings += warnings
+        return state
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.problem.step = int(state["step"])
+        self._seconds_before = float(state["seconds"])
+        self._peak = int(state["peak_memory_bytes"])
+        self.optimizer.load_state(state["optimizer"])
+        for name, strategy in self.strategies.items():
+            if name in state["strategies"]:
+                strategy.load_state(state["strategies"][name])
+        if self.problem.exposure is not None and state["exposure"] is not None:
+            self.problem.exposure.load_state(state["exposure"])
+
+    def _memory(self) -> int:
+        used = self._process.memory_info().rss
+        self._peak = max(self._peak, used)
+        return used

@@ -1,0 +1,84 @@
+"""FitProblem: one step's view, picture and gradient, as optimizers and strategies see it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from recon.errors import InputError
+from recon.fit.exposure import ExposureCorrection
+from recon.fit.photos import Observations
+from recon.fit.system import System
+from recon.protocols import Regularizer
+from recon.types import Capture, Observation, Render
+
+
+class FitProblem:
+    """Implements the Problem protocol. Everything random is drawn from (seed, step), so any step can be repeated."""
+
+    def __init__(self, capture: Capture, system: System, field: Any, seed: int, memory: int) -> None:
+        if not capture.train:
+            raise InputError("no view is left for fitting", file=capture.root, fix="Hold out fewer views.")
+        self.capture, self.system, self.field, self.seed = capture, system, field, seed
+        self.radius = capture.radius
+        self.observations = Observations(capture.train, capture, system, memory)
+        self.total_steps = system.steps
+        self.step = 0
+        self.seen: Observation
+        self.render: Render
+        self.exposure = (
+            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure else None
+        )
+        self._order: list[int] = []
+        self._epoch = -1
+        self._pictured = {n: loss for n, loss in system.losses.items() if not isinstance(loss, Regularizer)}
+        self._fielded = {n: loss for n, loss in system.losses.items() if isinstance(loss, Regularizer)}
+        self._want = {"rgb"}.union(*(loss.channels for loss in self._pictured.values()))
+
+    def scale(self, step: int) -> float:
+        """Downscale factor of a step: pixels grow evenly from the start scale to 1, in eight levels."""
+        r = self.system.resolution
+        if r.start <= 1.0:
+            return 1.0
+        share = step / max(self.total_steps, 1) / max(r.until, 1e-9)
+        if share >= 1.0:
+            return 1.0
+        level = math.floor(share * 8) / 8
+        pixels = (1 - level) / (r.start * r.start) + level
+        camera = self.observations.views[0].camera
+        limit = max(min(camera.size) / r.min_side, 1.0)
+        return min(1.0 / math.sqrt(pixels), limit)
+
+    def view_of(self, step: int) -> int:
+        """Which training view a step looks at: every view once per epoch, in an order drawn for that epoch."""
+        n = len(self.observations)
+        epoch, position = divmod(step, n)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.seed * 7_919 + epoch)
+            self._order, self._epoch = torch.randperm(n, generator=generator).tolist(), epoch
+        return self._order[position]
+
+    def observe(self) -> Observation:
+        generator = None
+        if self.observations.random_background:
+            generator = torch.Generator().manual_seed(self.seed * 104_729 + self.step)
+        return self.observations.get(self.view_of(self.step), self.scale(self.step), generator)
+
+    def gradient(self) -> float:
+        self.seen = seen = self.observe()
+        render = self.system.renderer.render(self.field, seen.camera, background=seen.background, want=self._want)
+        self.render = render
+        if self.exposure is not None:
+            corrected = self.exposure.apply(render.rgb, seen.index)
+            render = Render(corrected, render.depth, render.normal, render.opacity, render.trace)
+        loss = torch.zeros(())
+        for term in self._pictured.values():
+            loss = loss + term.weight * term.value(render, seen)
+        for term in self._fielded.values():
+            loss = loss + term.weight * term.of_field(self.field)
+        loss.backward()
+        if self.exposure is not None:
+            self.exposure.step(seen.index, self.step)
+        return float(loss.detach())

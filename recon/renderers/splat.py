@@ -1,0 +1,112 @@
+"""Renders anything that offers Gaussians, by rasterization.
+
+Source: Kerbl et al. 2023, arXiv 2308.04079; kernels in cuda/splat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.ops.splat import ABS_GRADIENT, CENTRE, COLOUR, DEPTH, RADIUS, Projection, composite, project
+from recon.types import Camera, Render
+
+
+@dataclass
+class SplatTrace:
+    """What strategies read after the backward pass.
+
+    records [n, 12]; the other properties are per Gaussian: visible [n] bool, radius [n] pixels,
+    gradient [n, 2] and absolute gradient [n, 2] of the loss by the screen position, pixels.
+    """
+
+    records: Tensor
+    size: tuple[int, int]
+
+    @property
+    def visible(self) -> Tensor:
+        return self.records.detach()[:, RADIUS] > 0
+
+    @property
+    def radius(self) -> Tensor:
+        return self.records.detach()[:, RADIUS]
+
+    @property
+    def gradient(self) -> Tensor | None:
+        return None if self.records.grad is None else self.records.grad[:, CENTRE]
+
+    @property
+    def absolute_gradient(self) -> Tensor | None:
+        return None if self.records.grad is None else self.records.grad[:, ABS_GRADIENT]
+
+
+@dataclass(frozen=True)
+class SplatRenderer:
+    """Tile rasterizer for fields with the Splats protocol."""
+
+    # Gaussians nearer than this are not drawn, in units of the normalised scene (camera distance about 1)
+    near: float = 0.02
+    # variance added to each Gaussian on the screen, pixels^2
+    dilation: float = 0.3
+    # also sum absolute position gradients per pixel, for AbsGS densification
+    absolute_gradient: bool = False
+
+    def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
+               want: Collection[str] = ("rgb",)) -> Render:
+        """``field`` is a GaussianField (differentiable in its params) or has ``gaussians()``; see Renderer."""
+        p, degree, antialiased = _rows(field)
+        background = torch.zeros(3) if background is None else background.float()
+        settings = Projection(degree, antialiased, self.near, self.dilation)
+        records = project(p["means"], p["log_scales"], p["quaternions"], p["logits"], p["sh0"], p["sh_rest"],
+                          camera, settings)
+        if records.requires_grad:
+            records.retain_grad()
+        depth_wanted = "depth" in want
+        picture, transmittance = composite(records, camera.width, camera.height, background, depth=depth_wanted,
+                                           absolute=self.absolute_gradient)
+        opacity = 1.0 - transmittance
+        depth = None
+        if depth_wanted:
+            depth = torch.where(opacity > 1e-3, picture[3] / opacity.clamp_min(1e-6), torch.zeros_like(opacity))
+        normal = self._normals(p, records, camera) if "normal" in want else None
+        return Render(
+            rgb=picture[:3].permute(1, 2, 0),
+            depth=depth,
+            normal=normal,
+            opacity=opacity if "opacity" in want else None,
+            trace=SplatTrace(records, camera.size),
+        )
+
+    @staticmethod
+    def _normals(p: dict[str, Tensor], records: Tensor, camera: Camera) -> Tensor:
+        """Composites the shortest axis of each Gaussian, turned towards the camera, in place of its colour."""
+        q = torch.nn.functional.normalize(p["quaternions"], dim=1)
+        w, x, y, z = q.unbind(1)
+        axes = torch.stack([
+            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=1),
+            torch.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], dim=1),
+            torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=1),
+        ], dim=1)  # [n, axis, 3]
+        shortest = p["log_scales"].argmin(dim=1)
+        n = axes[torch.arange(len(axes)), shortest]
+        towards = camera.centre.float() - p["means"]
+        n = torch.where((n * towards).sum(1, keepdim=True) < 0, -n, n)
+        replaced = torch.cat([records[:, : COLOUR.start], n, records[:, DEPTH:]], dim=1)
+        picture, _ = composite(replaced, camera.width, camera.height, torch.zeros(3))
+        picture = picture.permute(1, 2, 0)
+        length = picture.norm(dim=-1, keepdim=True)
+        return torch.where(length > 1e-3, picture / length.clamp_min(1e-6), torch.zeros_like(picture))
+
+
+def _rows(field: Any) -> tuple[dict[str, Tensor], int, bool]:
+    params = getattr(field, "params", None)
+    if params is not None and "sh_rest" in params:
+        return dict(params.items()), field.active_degree, field.settings.antialiased
+    g = field.gaussians()
+    rows = {"means": g.means, "log_scales": g.log_scales, "quaternions": g.quaternions, "logits": g.logits,
+            "sh0": g.sh[:, 0].contiguous(), "sh_rest": g.sh[:, 1:].contiguous()}
+    return rows, g.sh_degree, g.antialiased

@@ -1,0 +1,28 @@
+"""Observation: what one optimisation step compares with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recon.types.camera import Camera
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A camera at the step's resolution, the photo at that size, and what is behind it.
+
+    target      [3, height, width] uint8 or float32 in 0..1, alpha already composited over ``background``
+    mask        [height, width] uint8, 0 = ignore, or None
+    background  [3] float32
+    index       position of the view in its split
+    depth       [height, width] float32 z-depth, 0 = unknown, or None
+    """
+
+    camera: Camera
+    target: Tensor
+    mask: Tensor | None
+    background: Tensor
+    index: int
+    depth: Tensor | None = None
