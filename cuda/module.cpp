@@ -8,8 +8,11 @@ void bind_ssim(nanobind::module_& m);
 void bind_adam(nanobind::module_& m);
 void bind_knn(nanobind::module_& m);
 
+namespace nb = nanobind;
+
 NB_MODULE(RECON_MODULE, m) {
   m.doc() = "Recon kernels for one instruction set";
+  nb::set_leak_warnings(false);  // autograd nodes may outlive the interpreter's modules at exit
   m.attr("lanes") = recon::kLanes;
   m.attr("instruction_set") = RECON_ISA;
   m.def("set_threads", [](int n) { recon::thread_count() = n < 1 ? 1 : n; });
