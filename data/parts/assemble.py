@@ -45,11 +45,13 @@ class Assembled:
 
 
 def assemble(
-    posed: list[PosedImage], root: Path, file: Path, context: Context, *, all_images: list[Path] | None = None
-) -> Assembled:
+    posed: list[PosedImage], root: Path, file: Path, context: Context, *, all_images: list[Path] | None = None,
+    upright: bool = False,
+) -> Assembled:  # fmt: skip
     """Views of the images that are usable, sorted by name; the others are listed in ``context.warnings``.
 
-    ``file`` is the camera file, for messages. Raises ``InputError`` when nothing is left or sizes cannot be reconciled.
+    ``file`` is the camera file, for messages. ``upright``: the cameras belong to the photos as EXIF turns them; otherwise
+    to the pixels as stored, unless only the turned picture has the camera's shape. Raises ``InputError`` when nothing is left or sizes cannot be reconciled.
     """
     folder = MaskFolder(root, all_images if all_images is not None else sorted(p.path for p in posed))
     named_masks = any(p.mask is not None for p in posed)
@@ -73,7 +75,7 @@ def assemble(
         except UnreadableImage as error:
             unreadable.append(f"{name} {error}")
             continue
-        fitted = fit_camera(item.camera, header)
+        fitted = (item.camera, True, False) if upright else fit_camera(item.camera, header)
         if fitted is None:
             assert isinstance(item.camera, Camera)
             mismatched.append(
@@ -81,6 +83,7 @@ def assemble(
             )
             continue
         camera, rotate, was_rescaled = fitted
+        assert isinstance(camera, Camera)
         if was_rescaled:
             rescaled.append(name)
         mask = item.mask if named_masks else folder.of(item.path)

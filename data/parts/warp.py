@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-from recon.types import Camera
+from recon.types import Camera, Lens
 
+_LARGEST_KEPT_GRID = 2_000_000  # samples of 8 bytes
 _ROWS = 256  # output rows warped at a time: bounds the memory of the sampling grid
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """A camera without its place: what sampling grids depend on, and a key to keep them under."""
+
+    size: tuple[int, int]
+    intrinsics: tuple[float, ...]
+    lens: Lens
+
+    @staticmethod
+    def of(camera: Camera) -> _Projection:
+        return _Projection(camera.size, tuple(camera.intrinsics.tolist()), camera.lens)
+
+    def camera(self) -> Camera:
+        return Camera(*self.size, torch.tensor(self.intrinsics, dtype=torch.float64), torch.eye(4), self.lens)
 
 
 def same_projection(a: Camera, b: Camera) -> bool:
@@ -33,6 +53,18 @@ def source_positions(native: Camera, target: Camera, rows: slice, supersample: i
     return position / torch.tensor([native.width, native.height], dtype=torch.float64)
 
 
+@lru_cache(maxsize=4)
+def _whole_grid(native: _Projection, target: _Projection, supersample: int) -> Tensor:
+    """The sampling grid of a whole picture; photos of one camera share it."""
+    rows = slice(0, target.size[1] * supersample)
+    return _to_grid(source_positions(native.camera(), target.camera(), rows, supersample))
+
+
+def _to_grid(position: Tensor) -> Tensor:
+    """Positions in 0..1 -> the -1..1 of ``grid_sample``; what lies far outside stays finite."""
+    return (2 * position - 1).clamp(-4, 4).to(torch.float32)
+
+
 def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic", supersample: int = 1) -> Tensor:
     """Planes [channels, h, w] (any sampling of ``native``'s image) -> [channels, height, width] of ``target``.
 
@@ -43,9 +75,13 @@ def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic
     image = planes.to(torch.float32)[None]
     out = torch.empty(len(planes), target.height, target.width, dtype=planes.dtype)
     step = max(1, _ROWS // s)
+    whole = None
+    if target.width * target.height * s * s <= _LARGEST_KEPT_GRID:
+        whole = _whole_grid(_Projection.of(native), _Projection.of(target), s)
     for top in range(0, target.height, step):
         bottom = min(top + step, target.height)
-        grid = (2 * source_positions(native, target, slice(top * s, bottom * s), s) - 1).clamp(-4, 4).to(torch.float32)
+        rows = slice(top * s, bottom * s)
+        grid = whole[rows] if whole is not None else _to_grid(source_positions(native, target, rows, s))
         band = torch.nn.functional.grid_sample(
             image, grid[None], mode=mode, padding_mode="border", align_corners=False
         )
@@ -58,6 +94,12 @@ def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic
 
 def coverage(native: Camera, target: Camera) -> Tensor | None:
     """[height, width] uint8: 255 where ``target`` sees what ``native`` saw, else 0; None if that is everywhere."""
+    return _coverage(_Projection.of(native), _Projection.of(target))
+
+
+@lru_cache(maxsize=16)
+def _coverage(native_key: _Projection, target_key: _Projection) -> Tensor | None:
+    native, target = native_key.camera(), target_key.camera()
     out = torch.empty(target.height, target.width, dtype=torch.uint8)
     for top in range(0, target.height, _ROWS):
         rows = slice(top, min(top + _ROWS, target.height))
