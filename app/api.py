@@ -72,7 +72,7 @@ class Run:
 
     @cached_property
     def cameras(self) -> tuple[Camera, ...]:
-        """Cameras of all views at working size, held-out ones first: ``run.render(run.cameras[0])`` is an honest one."""
+        """Cameras of all views at working size, held-out ones first, so that ``cameras[0]`` shows an honest view."""
         if self.saved is None:
             return ()
         source_from_world = self._world_from_source.inverse()
@@ -98,14 +98,23 @@ class Run:
             raise InputError("is missing", file=file, fix=f"Finish the fit first: recon fit --resume {self.path}")
         return read_splats(file)
 
-    @property
+    @cached_property
     def _world_from_source(self) -> Similarity:
-        return self.saved.world_from_source if self.saved else Similarity()
+        """To the frame of the fit; for a bare file to one of about unit size, which the renderer's limits suit."""
+        if self.saved is not None:
+            return self.saved.world_from_source
+        x = self.gaussians.means.double()
+        if not len(x):
+            return Similarity()
+        x = x[:: len(x) // 200_000 + 1]
+        centre = x.median(0).values
+        radius = max(float(torch.quantile((x - centre).norm(dim=1), 0.9)), 1e-12)
+        return Similarity(1.0 / radius, torch.eye(3, dtype=torch.float64), -centre / radius)
 
     @cached_property
     def field(self) -> FixedSplats:
-        """The Gaussians in the world frame of the fit, as the renderer wants them."""
-        return FixedSplats(self.gaussians.transformed(self._world_from_source) if self.saved else self.gaussians)
+        """The Gaussians in the world frame of the fit (about unit size), as the renderer wants them."""
+        return FixedSplats(self.gaussians.transformed(self._world_from_source))
 
     @cached_property
     def renderer(self) -> Any:

@@ -8,7 +8,7 @@ import hashlib
 import math
 import shlex
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from recon.app import atomic, catalogue, machine, results, run_folder, settings, sizes
 from recon.app.reporters import QuietReporter, Reporter
-from recon.app.run_folder import RunFolder
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,12 +132,11 @@ class FitJob:
         self.folder = folder
         atomic.check_writable(path)
         self.system = saved_system(config)
-        if request.steps is not None:
-            self.system = dataclasses.replace(self.system, steps=check_steps(request.steps))
         self.capture = self._read(path.parent, size=(config["scene"].get("size") or None))
-        if request.steps is not None:
-            folder.write_config(config | {"system": settings.to_plain(self.system)})
-        self._make_fit(resume=True)
+        until = request.steps or (config.get("fit") or {}).get("until")
+        if request.steps is not None:  # the plan (decay of rates, structure changes) stays: only the end moves
+            folder.write_config(config | {"fit": (config.get("fit") or {}) | {"until": check_steps(request.steps)}})
+        self._make_fit(resume=True, until=until)
         return self
 
     def _init(self, request: FitRequest, reporter: Reporter | None) -> None:
@@ -152,38 +150,27 @@ class FitJob:
         machine.use_threads(self.threads)
 
     def _read(self, runs: Path, size: Any = None) -> Capture:
-        """The capture at working resolution."""
-        import recon.data as data
-
+        """The capture at working resolution, with a line for each thing a person should know about it."""
         request, report = self.request, self.reporter
-        scene = Path(str(request.scene)).expanduser().absolute()
-        key = hashlib.sha256(str(scene).encode()).hexdigest()[:8]
-        work_dir = runs / ".cache" / f"{scene.name or 'scene'}-{key}"
-
-        def progress(stage: str, done: int, total: int) -> None:
-            report.step("Reading", stage, done / total if total else None)
-
-        poses = None if request.poses in (None, "auto") else request.poses
-        holdout = 8 if request.holdout is None else request.holdout
-        found = data.read(scene, format=request.format, holdout=holdout, poses=poses, progress=progress,
-                          work_dir=work_dir)
+        found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
         self.size = tuple(size) if size else working_size(found, request.resolution, machine.cores())
-        small = data.prepare(found, size=self.size, memory=int(PHOTO_SHARE * self.memory), cache_dir=work_dir / "pixels",
-                             progress=progress)
+        small = at_working_size(found, self.size, self.memory, runs, report)
         for warning in small.warnings:
             report.warn(warning)
-        report.line("Photos", f"{len(found.views)} found ({found.format})" + _split_words(found))
+        report.line("Photos", f"{len(found.views)} found ({found.format}){_split_words(small)}")
         report.line("Scene", scene_words(found, small, machine.cores()))
         return small
 
-    def _make_fit(self, *, resume: bool) -> None:
+    def _make_fit(self, *, resume: bool, until: int | None = None) -> None:
         from recon.fit.loop import Fit
 
         kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
-        timing = f"about {sizes.format_seconds(self.request.time)}" if self.request.time else f"{self.system.steps:,} steps"
+        seconds = self.request.time
+        timing = sizes.format_about(seconds) if seconds else f"{self.system.steps:,} steps"
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
                                      f"memory ≤ {sizes.format_bytes(self.memory)}")
-        self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume)
+        self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume, until=until,
+                       memory=int(PHOTO_SHARE * self.memory))
 
     def _config(self) -> dict[str, Any]:
         request = self.request
@@ -232,6 +219,48 @@ class FitJob:
             raise InputError("the disk is full", file=self.folder.path,
                              fix=f"{saved}Free some space, then: recon fit --resume "
                                  f"{shlex.quote(str(self.folder.path))}") from None
+
+
+def _work_dir(scene: Path, runs: Path) -> Path:
+    """Where what is expensive to make is kept, beside the runs: poses, video frames, scaled photos."""
+    key = hashlib.sha256(str(scene).encode()).hexdigest()[:8]
+    return runs / ".cache" / f"{scene.name or 'scene'}-{key}"
+
+
+def read_scene(scene: str, format: str | None, holdout: int | None, poses: str | None, runs: Path, report: Reporter
+               ) -> Capture:
+    """``recon.data.read`` with progress shown."""
+    import recon.data as data
+
+    path = Path(scene).expanduser().absolute()
+    return data.read(path, format=format, holdout=8 if holdout is None else holdout,
+                     poses=None if poses in (None, "auto") else poses, progress=_progress(report),
+                     work_dir=_work_dir(path, runs))
+
+
+def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Path, report: Reporter) -> Capture:
+    """``recon.data.prepare`` with its share of the memory budget."""
+    import recon.data as data
+
+    return data.prepare(found, size=size, memory=int(PHOTO_SHARE * memory), progress=_progress(report),
+                        cache_dir=_work_dir(found.root.absolute(), runs) / "pixels")
+
+
+def read_again(config: dict[str, Any], runs: Path, moved_to: str | None = None) -> Capture:
+    """The capture of a run as it was fitted, read from its photos (``moved_to``: where they are now)."""
+    scene, fit = config["scene"], config.get("fit") or {}
+    path = moved_to or scene["path"]
+    if not Path(path).expanduser().exists():
+        raise InputError("the photos of this run are not there any more", file=path,
+                         fix="Say where they are: --scene PATH")
+    report = QuietReporter()
+    found = read_scene(path, scene.get("format"), scene.get("holdout"), scene.get("poses"), runs, report)
+    memory = fit.get("memory_bytes") or machine.default_memory()
+    return at_working_size(found, tuple(scene["size"]), memory, runs, report)
+
+
+def _progress(report: Reporter) -> Callable[[str, int, int], None]:
+    return lambda stage, done, total: report.step("Reading", stage, done / total if total else None)
 
 
 def check_steps(steps: int) -> int:

@@ -161,7 +161,8 @@ def _write_report(words: list[str]) -> Path:
 
     text = "\n".join([
         f"recon {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"command: recon {shlex.join(words)}", f"when: {time.strftime('%Y-%m-%d %H:%M:%S')}", "", traceback.format_exc(),
+        f"command: recon {shlex.join(words)}", f"when: {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        "", traceback.format_exc(),
     ])
     name = f"recon-error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
     for place in (Path.cwd(), Path(tempfile.gettempdir())):

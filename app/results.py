@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from recon.app.fitting import FitJob
     from recon.fit.events import Evaluated, Finished
     from recon.fit.system import System
-    from recon.types import Capture, View
+    from recon.types import Capture
 
 
 def write(folder: RunFolder, job: FitJob, finished: Finished, evaluated: Evaluated | None) -> None:
@@ -68,32 +70,24 @@ def _finite(value: Any) -> Any:
 
 
 def compare(folder: Path, capture: Capture, field: Any, system: System, scores: dict[str, dict[str, float]],
-            keep_going: Any = lambda: True) -> None:
-    """Writes photo | render | error for each held-out view, worst first; without held-out views, for 8 others."""
-    views = list(capture.test) or list(capture.train[:: max(1, len(capture.train) // 8)])[:8]
-    views.sort(key=lambda v: scores.get(v.name, {}).get("psnr", float("inf")))
+            keep_going: Callable[[], bool] = lambda: True) -> None:
+    """Writes photo | render | error for each held-out view, worst first; without held-out views, for up to 8 others.
+
+    ``scores`` say what is worst. The folder is replaced as a whole, or not at all when ``keep_going`` turns false.
+    """
+    from recon.fit import evaluate
+
+    views = list(capture.test) or list(capture.train[:8])
+    views.sort(key=lambda v: scores.get(v.name, {}).get("psnr", math.inf))
     fresh = folder.with_name(".compare-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for rank, view in enumerate(views, 1):
+    for rank, found in enumerate(evaluate.compare(field, system, capture, views), 1):
         if not keep_going():
             shutil.rmtree(fresh, ignore_errors=True)
             return
-        pixels = side_by_side(view, field, capture, system)
-        psnr = scores.get(view.name, {}).get("psnr")
-        score = f"_psnr{psnr:05.2f}" if psnr is not None else ""
-        name = re.sub(r"[^\w.-]+", "_", Path(view.name).with_suffix("").as_posix())[-80:]
-        pictures.write_image(fresh / f"{rank:02d}{score}_{name}.jpg", pixels)
+        name = re.sub(r"[^\w.-]+", "_", Path(found.name).with_suffix("").as_posix())[-80:]
+        pixels = pictures.comparison(found.photo, found.render)
+        pictures.write_image(fresh / f"{rank:02d}_psnr{found.psnr:05.2f}_{name}.jpg", pixels)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
-
-
-def side_by_side(view: View, field: Any, capture: Capture, system: System) -> Any:
-    """[height, 3 width + gaps, 3] uint8: the photo over the evaluation background, the render, the error."""
-    from recon.fit import evaluate
-
-    background = evaluate.background(capture, system)
-    photo = view.photo()
-    target, mask = evaluate.targets(photo, background), photo.mask
-    shown = system.renderer.render(field, view.camera, background=background).rgb.detach().clamp(0, 1)
-    return pictures.comparison(target.permute(1, 2, 0), shown, mask)

@@ -236,7 +236,7 @@ def _suggest(path: Path) -> str:
 def latest(parent: Path) -> Path | None:
     """The run in ``parent`` that was worked on last."""
     runs = [p for p in parent.glob("*") if is_run(p)] if parent.is_dir() else []
-    return max(runs, key=lambda p: max((f.stat().st_mtime for f in (p / CONFIG, p / "log.jsonl") if f.exists())),
+    return max(runs, key=lambda p: max(f.stat().st_mtime for f in (p / CONFIG, p / "log.jsonl") if f.exists()),
                default=None)
 
 

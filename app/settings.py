@@ -127,10 +127,10 @@ class Setting:
 
 def describe(system: Any, prefix: str = "") -> Iterator[Setting]:
     """Every setting of a preset, depth first, as it can be given on the command line."""
-    comments = comments(type(system))
+    notes = comments(type(system))
     for f in dataclasses.fields(system):
         value = getattr(system, f.name)
-        yield from _rows(prefix + f.name, value, f.type, comments.get(f.name, ""))
+        yield from _rows(prefix + f.name, value, f.type, notes.get(f.name, ""))
 
 
 def _rows(name: str, value: Any, kind: Any, help: str) -> Iterator[Setting]:

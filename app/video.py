@@ -24,17 +24,17 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float, quality: int
     import av
 
     count = 0
-    with atomic.replacing(path) as temporary:
-        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": str(quality), "preset": "medium"}
-            for pixels in frames:
-                if count == 0:
-                    stream.height, stream.width = pixels.shape[:2]
-                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
-                    container.mux(packet)
-                count += 1
-            for packet in stream.encode():
+    with (atomic.replacing(path) as temporary,
+          av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container):
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(quality), "preset": "medium"}
+        for pixels in frames:
+            if count == 0:
+                stream.height, stream.width = pixels.shape[:2]
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
+            count += 1
+        for packet in stream.encode():
+            container.mux(packet)
     return count

@@ -181,7 +181,8 @@ def _parse_with_settings(words: Sequence[str], base: Any) -> tuple[Arguments, An
     notes = comments(type(base))
     taken = {f.name for f in dataclasses.fields(Arguments)}
     own = [f for f in dataclasses.fields(base) if f.name not in taken]
-    nested = [f for f in dataclasses.fields(base) if f.name in taken and dataclasses.is_dataclass(getattr(base, f.name))]
+    nested = [f for f in dataclasses.fields(base)
+              if f.name in taken and dataclasses.is_dataclass(getattr(base, f.name))]
     rows: list[Any] = []
     for f in own + nested:
         value = getattr(base, f.name)

@@ -45,8 +45,8 @@ def run(argv: Sequence[str]) -> int:
     about = catalogue.method(arguments.name)
     system = catalogue.load(arguments.name, arguments.preset)
     print(f"{about.name}: {about.text}\n")
-    print(f"Presets: {', '.join(catalogue.presets(arguments.name))}. Settings of preset {arguments.preset}, to be given "
-          f"as\n  recon fit SCENE --method {about.name} --name value\n")
+    print(f"Presets: {', '.join(catalogue.presets(arguments.name))}. Settings of preset {arguments.preset}, to be "
+          f"given as\n  recon fit SCENE --method {about.name} --name value\n")
     rows = list(describe(system))
     names = max(len(row.name) for row in rows) + 2
     defaults = min(24, max(len(row.default) for row in rows) + 2)

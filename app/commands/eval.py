@@ -1,0 +1,66 @@
+"""recon eval: how close the scene comes to photos it was not fitted to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from recon.app import command_line
+from recon.app.command_line import option
+from recon.errors import InputError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure a run on its held-out photos: PSNR and SSIM per view.
+
+    Example:
+      recon eval runs/fox-gaussians-01
+    """
+
+    # run folder
+    run: tyro.conf.Positional[Annotated[str, option("RUN")]]
+
+    # which photos: "test" are the held-out ones
+    split: Annotated[Literal["test", "train"], option("test|train", "test")] = "test"
+
+    # where the photos are now, when they have moved
+    scene: Annotated[str | None, option("SCENE", "where they were")] = None
+
+    # print JSON, like metrics.json
+    json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+
+
+def run(argv: Sequence[str]) -> int:
+    arguments = command_line.parse(Arguments, argv, prog="recon eval")
+    from recon.app.api import load
+    from recon.app.fitting import read_again, saved_system
+    from recon.fit import evaluate
+
+    scene = load(arguments.run)
+    if scene.folder is None:
+        raise InputError("is a splat file; only a run can be measured", file=scene.path,
+                         fix="recon info shows what is in the file.")
+    config = scene.config
+    capture = read_again(config, scene.path.parent, arguments.scene)
+    views = capture.subset(arguments.split)
+    if not views:
+        raise InputError(f'this run has no views in the split "{arguments.split}"', file=scene.path,
+                         fix="Measure on the photos it was fitted to: --split train")
+    system = saved_system(config)
+    found = {v.name: {"psnr": v.psnr, "ssim": v.ssim}
+             for v in evaluate.compare(scene.field, system, capture, views)}
+    mean = {key: sum(v[key] for v in found.values()) / len(found) for key in ("psnr", "ssim")}
+    if arguments.json:
+        print(json.dumps({"split": arguments.split, **mean, "views": found}))
+        return 0
+    width = max(len(name) for name in found)
+    for name, score in sorted(found.items(), key=lambda item: item[1]["psnr"]):
+        print(f"{name:<{width}}  PSNR {score['psnr']:6.2f}  SSIM {score['ssim']:.4f}")
+    print(f"{'mean':<{width}}  PSNR {mean['psnr']:6.2f}  SSIM {mean['ssim']:.4f}  on {len(views)} "
+          f"{'held-out' if arguments.split == 'test' else 'training'} views")
+    return 0
