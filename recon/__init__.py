@@ -6,7 +6,12 @@ Nothing heavy is imported here: names are looked up on first use, so that `recon
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
+
+# Threads that wait for each other must not spin for long: on a busy machine spinning made steps several times slower.
+# Read once by the OpenMP runtime that torch and the kernels share, so it has to be set before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 
