@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recon.errors import InputError
 from recon.export.splat_file import SplatFile
 from recon.types import Gaussians
@@ -29,7 +31,8 @@ def read_splats(path: str | Path) -> SplatFile:
     fault of the file, before allocating more than the file's own size warrants.
     """
     path = Path(path)
-    return _function(path, "read_splats", "read")(path)
+    with np.errstate(all="ignore"):  # odd numbers of a damaged file (even signalling NaN) are checked, not warned about
+        return _function(path, "read_splats", "read")(path)
 
 
 def write_splats(

@@ -118,7 +118,7 @@ def _decode(
     rgba = rows["rgba"] / 255.0
     sh[:, 0] = (rgba[:, :3] - 0.5) / SH_C0
     if section.degree:
-        stored = rows["sh"].astype(np.float32)
+        stored: np.ndarray = rows["sh"].astype(np.float32)
         if rows["sh"].dtype == np.uint8:
             with np.errstate(all="ignore"):
                 stored = np.float32(limits[0]) + stored / 255 * np.float32(limits[1] - limits[0])

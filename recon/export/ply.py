@@ -73,7 +73,7 @@ def _read_plain(ply: PlyReader) -> tuple[SplatBuilder, str, list[str], dict[str,
         sh[:, 0] = _base_colour(rows, vertex)
         if rest_columns:
             sh[:, 1:] = matrix(rows, rest_columns).reshape(n, 3, k - 1).transpose(0, 2, 1)
-        quaternions = matrix(rows, rotations) if rotations else np.tile(np.float32([1, 0, 0, 0]), (n, 1))
+        quaternions = matrix(rows, rotations) if rotations else np.tile(np.array([1, 0, 0, 0], np.float32), (n, 1))
         logits = matrix(rows, ("opacity",))[:, 0] if "opacity" in names else np.full(n, np.inf, np.float32)
         builder.add(_positions(rows, origin), _log_scales(rows, scales), quaternions, logits, sh)
 

@@ -86,7 +86,8 @@ class SplatBuilder:
             all_rows = n + self.dropped
             warnings += (f"{self.dropped:,} of {all_rows:,} splats hold NaN or infinite values and were left out",)
         arrays = (self.means, self.log_scales, self.quaternions, self.logits, self.sh)
-        gaussians = Gaussians(*(torch.from_numpy(a[:n]) for a in arrays), antialiased=antialiased)
+        means, log_scales, quaternions, logits, sh = (torch.from_numpy(a[:n]) for a in arrays)
+        gaussians = Gaussians(means, log_scales, quaternions, logits, sh, antialiased)
         return SplatFile(gaussians, warnings, format, meta or {})
 
 

@@ -83,16 +83,16 @@ def _in_frame(gaussians: Gaussians, turn: Similarity) -> Gaussians:
 
 def _decode(content: Content, rows: slice, builder: SplatBuilder, degree: int) -> None:
     n, k = rows.stop - rows.start, COEFFICIENTS[degree]
+    positions, alphas, colours, scales, rotations, harmonics = (stream[rows] for stream in content.streams)
     sh = np.zeros((n, k, 3), np.float32)
-    sh[:, 0] = (content.colours[rows] / 255.0 - 0.5) / COLOUR_SCALE
+    sh[:, 0] = (colours / 255.0 - 0.5) / COLOUR_SCALE
     if degree:
-        sh[:, 1:] = (content.harmonics[rows].reshape(n, -1, 3)[:, :k - 1].astype(np.float32) - 128) / 128
-    rotations = content.rotations[rows]
+        sh[:, 1:] = (harmonics.reshape(n, -1, 3)[:, :k - 1].astype(np.float32) - 128) / 128
     builder.add(
-        _positions(content.positions[rows], content.version, content.fractional_bits),
-        content.scales[rows] / 16.0 - 10.0,
+        _positions(positions, content.version, content.fractional_bits),
+        scales / 16.0 - 10.0,
         _rotations_of_three_bytes(rotations) if content.version < 3 else _rotations_of_four_bytes(rotations),
-        logit(content.alphas[rows, 0] / 255.0), sh)
+        logit(alphas[:, 0] / 255.0), sh)
 
 
 def _positions(stored: np.ndarray, version: int, fractional_bits: int) -> np.ndarray:
@@ -144,10 +144,11 @@ def write_splats(
         raise InputError("all splats hold NaN or infinite values", file=path, fix="Export an earlier checkpoint.")
     bits, arrays, note = _fit_range(arrays)
     parts = [_encode(arrays.rows(slice(s, s + ROWS)), bits) for s in range(0, len(arrays), ROWS)]
-    whole = (np.concatenate([p[i] for p in parts]) for i in range(6))
+    whole = tuple(np.concatenate([p[i] for p in parts]) for i in range(6))
+    frame = {FRAME_RECORD: struct.pack("<I", FRAMES.index("RUB") + 1)} if version == 4 else {}
     content = Content(
         version, len(arrays), round(arrays.sh.shape[1] ** 0.5) - 1, bits, ANTIALIASED if arrays.antialiased else 0,
-        *whole, extensions={FRAME_RECORD: struct.pack("<I", FRAMES.index("RUB") + 1)} if version == 4 else {})
+        whole, frame)
     with atomic_output(path) as file:
         spz_container.pack(file, content)
     return warnings + note

@@ -28,24 +28,19 @@ _DAMAGED = "The file is damaged or cut off; export or download it again."
 
 @dataclass(frozen=True)
 class Content:
-    """An unpacked file: byte arrays [count, bytes per splat], and the extension records by type."""
+    """An unpacked file.
+
+    ``streams`` are byte arrays [count, bytes per splat]: positions, alphas, colours, scales, rotations, harmonics (the
+    last may be [count, 0]); ``extensions`` are the extension records by type.
+    """
 
     version: int
     count: int
     degree: int
     fractional_bits: int
     flags: int
-    positions: np.ndarray
-    alphas: np.ndarray
-    colours: np.ndarray
-    scales: np.ndarray
-    rotations: np.ndarray
-    harmonics: np.ndarray
+    streams: tuple[np.ndarray, ...]
     extensions: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def streams(self) -> tuple[np.ndarray, ...]:
-        return self.positions, self.alphas, self.colours, self.scales, self.rotations, self.harmonics
 
 
 def _strides(version: int, degree: int) -> tuple[int, ...]:
@@ -109,7 +104,7 @@ def _unpack_gzip(data: bytes, path: str | Path) -> Content:
         streams.append(np.frombuffer(body, np.uint8, size, at).reshape(count, -1))
         at += size
     extensions = _records(body[at:]) if flags & HAS_EXTENSIONS else {}
-    return Content(version, count, degree, bits, flags, *streams, extensions=extensions)
+    return Content(version, count, degree, bits, flags, tuple(streams), extensions)
 
 
 def _unpack_zstd(data: bytes, path: str | Path) -> Content:
@@ -136,7 +131,7 @@ def _unpack_zstd(data: bytes, path: str | Path) -> Content:
         unpacked.append(b"")
     streams = [np.frombuffer(s, np.uint8).reshape(count, -1) if s else np.empty((count, 0), np.uint8) for s in unpacked]
     extensions = _records(data[32:toc]) if flags & HAS_EXTENSIONS else {}
-    return Content(version, count, degree, bits, flags, *streams, extensions=extensions)
+    return Content(version, count, degree, bits, flags, tuple(streams), extensions)
 
 
 def _unpack_frame(frame: bytes, size: int, path: str | Path) -> bytes:

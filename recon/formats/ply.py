@@ -117,12 +117,18 @@ class PlyReader:
                 if element.name == name:
                     break
                 if element.has_lists or self.header.is_ascii:
-                    for _ in self._steps(element, offset, BLOCK_BYTES):
-                        pass
-                    offset = self._file.tell()
+                    offset = self._end_of(element, offset)
                 else:
                     offset += element.count * element.dtype("<").itemsize
         return self._starts[name]
+
+    def _end_of(self, element: Element, start: int) -> int:
+        """The offset behind an element whose rows differ in size; raises where it is not whole."""
+        rows = sum(len(rows) for rows, _ in self._steps(element, start, BLOCK_BYTES))
+        if rows < element.count and element.properties:
+            raise InputError(f'only {rows:,} of {element.count:,} rows of "{element.name}" are in the file',
+                             file=self.path, fix=DAMAGED)
+        return self._file.tell()
 
     def _steps(self, element: Element, start: int, block_bytes: int) -> Iterator[tuple[np.ndarray, dict]]:
         if not element.properties:
@@ -202,6 +208,7 @@ class PlyReader:
     def _ascii_steps(self, element: Element, start: int, block_bytes: int) -> Iterator[tuple[np.ndarray, dict]]:
         dtype, columns = element.dtype("<"), len(element.properties)
         left, offset, first = element.count, start, 0
+        self._file.seek(start)
         while left > 0:
             self._file.seek(offset)
             wanted = min(left, max(1, block_bytes // (16 * columns)))
@@ -225,15 +232,14 @@ class PlyReader:
                 yield rows, lists
 
     def _ascii_rows(self, lines: list[bytes], columns: int, name: str, first: int, at_end: bool) -> np.ndarray:
+        found = [len(line.split()) for line in lines]
+        if at_end and found and found[-1] < columns:  # cut off within the last row
+            lines, found = lines[:-1], found[:-1]
+        for i, values in enumerate(found):
+            if values != columns:
+                raise InputError(f'row {first + i + 1} of "{name}" has {values} values instead of {columns}',
+                                 file=self.path, fix=DAMAGED)
         words = b" ".join(lines).split()
-        if len(words) != len(lines) * columns:
-            for i, line in enumerate(lines):
-                found = len(line.split())
-                if found != columns:
-                    if at_end and i == len(lines) - 1 and found < columns:
-                        return self._ascii_rows(lines[:-1], columns, name, first, False)
-                    raise InputError(f'row {first + i + 1} of "{name}" has {found} values instead of {columns}',
-                                     file=self.path, fix=DAMAGED)
         try:
             return np.fromiter(map(float, words), np.float64, len(words)).reshape(-1, columns)
         except ValueError as e:
@@ -314,7 +320,7 @@ def _scalars(rows: np.ndarray, element: Element, order: str) -> np.ndarray:
 
 def matrix(rows: np.ndarray, names: tuple[str, ...] | list[str]) -> np.ndarray:
     """Columns of a structured array as one float32 array [rows, names]; values too large become inf."""
-    fields = rows.dtype.fields or {}
+    fields: Mapping[str, tuple] = rows.dtype.fields or {}
     kinds = {kind for kind, *_ in fields.values()}
     if len(kinds) == 1 and rows.flags.c_contiguous:  # one type throughout: no copy per column
         order = rows.dtype.names or ()

@@ -25,7 +25,8 @@ def read_points(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     path = Path(path)
     if path.suffix.lower() == ".ply":
-        positions, colours = _read_ply(path)
+        with np.errstate(all="ignore"):  # a signalling NaN in a damaged file is only a NaN
+            positions, colours = _read_ply(path)
     elif path.suffix.lower() in (".xyz", ".txt", ".pts", ".csv", ".asc"):
         positions, colours = _read_text(path)
     else:
@@ -51,8 +52,7 @@ def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 (("f_dc_0", "f_dc_1", "f_dc_2"), 255 * SH_C0, 127.5),
             ):
                 if set(names) <= set(vertex.names):
-                    with np.errstate(all="ignore"):
-                        rgb = np.stack([rows[c].astype(np.float64) for c in names], axis=1) * scale + offset
+                    rgb = np.stack([rows[c].astype(np.float64) for c in names], axis=1) * scale + offset
                     colours[part] = _bytes(rgb)
                     break
             done += len(rows)

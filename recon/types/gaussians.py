@@ -50,7 +50,8 @@ class Gaussians:
 
     def select(self, rows: Tensor) -> Gaussians:
         """The Gaussians of an index or boolean tensor."""
-        return replace(self, **{k: v[rows] for k, v in self.tensors.items()})
+        chosen = {k: v[rows] for k, v in self.tensors.items()}
+        return Gaussians(**chosen, antialiased=self.antialiased)
 
     def transformed(self, target_from_source: Similarity) -> Gaussians:
         """Moves, turns and scales the whole set; spherical harmonics turn along, so pictures stay the same.
@@ -71,19 +72,19 @@ class Gaussians:
 
 def _quaternion_from_rotation(r: Tensor) -> Tensor:
     """[3, 3] rotation -> [4] w, x, y, z. Largest-component branch of Shepperd's method."""
-    m = r.to(torch.float64)
-    trace = float(m.trace())
-    candidates = [trace, float(m[0, 0]), float(m[1, 1]), float(m[2, 2])]
+    m: list[list[float]] = r.to(torch.float64).tolist()
+    trace = m[0][0] + m[1][1] + m[2][2]
+    candidates = [trace, m[0][0], m[1][1], m[2][2]]
     i = max(range(4), key=lambda k: candidates[k])
     if i == 0:
-        q = [1 + trace, m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]]
+        q = [1 + trace, m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1]]
     elif i == 1:
-        q = [m[2, 1] - m[1, 2], 1 + 2 * m[0, 0] - trace, m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]]
+        q = [m[2][1] - m[1][2], 1 + 2 * m[0][0] - trace, m[0][1] + m[1][0], m[0][2] + m[2][0]]
     elif i == 2:
-        q = [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 + 2 * m[1, 1] - trace, m[1, 2] + m[2, 1]]
+        q = [m[0][2] - m[2][0], m[0][1] + m[1][0], 1 + 2 * m[1][1] - trace, m[1][2] + m[2][1]]
     else:
-        q = [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 + 2 * m[2, 2] - trace]
-    out = torch.tensor([float(x) for x in q], dtype=torch.float64)
+        q = [m[1][0] - m[0][1], m[0][2] + m[2][0], m[1][2] + m[2][1], 1 + 2 * m[2][2] - trace]
+    out = torch.tensor(q, dtype=torch.float64)
     return out / out.norm()
 
 
