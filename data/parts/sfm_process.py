@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -20,58 +20,62 @@ from typing import Any
 EXHAUSTIVE_UP_TO = 60  # photos; beyond, the number of pairs makes neighbours in the sequence the better first try
 EXHAUSTIVE_RETRY_UP_TO = 300
 _ENOUGH_PLACED = 0.7
-_POLL_SECONDS = 0.5
 
 
 def main(job_file: str) -> int:
     job = json.loads(Path(job_file).read_text())
     listener = os.fdopen(os.dup(1), "w")
-    log = os.open(job["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+
+    speaking = threading.Lock()
 
     def say(*words: object) -> None:
         try:
-            listener.write(json.dumps(words) + "\n")
-            listener.flush()
+            with speaking:
+                listener.write(json.dumps(words) + "\n")
+                listener.flush()
         except (BrokenPipeError, ValueError):
             os._exit(1)
 
+    log = _LogReader(Path(job["log"]), say)
     try:
-        say(*_run(job, say))
+        say(*_run(job, say, log))
     except Exception as error:
         say("failed", f"{type(error).__name__}: {error}")
         return 1
     return 0
 
 
-def _run(job: dict[str, Any], say: Callable[..., None]) -> tuple[object, ...]:
+def _run(job: dict[str, Any], say: Callable[..., None], log: _LogReader) -> tuple[object, ...]:
     import pycolmap
 
-    pycolmap.logging.minloglevel = 1
+    pycolmap.logging.minloglevel = 0
+    pycolmap.logging.alsologtostderr = True
+    pycolmap.logging.stderrthreshold = 0
     pycolmap.set_random_seed(0)
     folder = Path(job["folder"])
     database, images, sparse = folder / "database.db", folder / "copies", folder / "models"
     groups: list[dict[str, Any]] = job["groups"]
     names = [name for group in groups for name in group["names"]]
-    with _Watched(database, "keypoints", "Finding features", len(names), say):
-        for group in groups:
-            reader = pycolmap.ImageReaderOptions()
-            reader.camera_model = group["camera_model"]
-            extraction = pycolmap.FeatureExtractionOptions()
-            extraction.use_gpu = False
-            extraction.num_threads = job["num_threads"]
-            extraction.sift.max_num_features = group["max_features"]
-            extraction.sift.first_octave = group["first_octave"]
-            pycolmap.extract_features(
-                database, images, image_names=group["names"], camera_mode=pycolmap.CameraMode.SINGLE,
-                reader_options=reader, extraction_options=extraction, device=pycolmap.Device.cpu,
-            )  # fmt: skip
+    done = 0
+    for group in groups:
+        log.begin("Finding features", done, len(names))
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = group["camera_model"]
+        extraction = pycolmap.FeatureExtractionOptions()
+        extraction.use_gpu = False
+        extraction.num_threads = job["num_threads"]
+        extraction.sift.max_num_features = group["max_features"]
+        extraction.sift.first_octave = group["first_octave"]
+        pycolmap.extract_features(
+            database, images, image_names=group["names"], camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=reader, extraction_options=extraction, device=pycolmap.Device.cpu,
+        )  # fmt: skip
+        done += len(group["names"])
     exhaustive = len(names) <= EXHAUSTIVE_UP_TO
-    best = _matched_and_mapped(pycolmap, job, database, images, sparse, len(names), exhaustive, say)
+    best = _matched_and_mapped(pycolmap, job, database, images, sparse, len(names), exhaustive, say, log)
     placed = 0 if best is None else best.num_reg_images()
     if not exhaustive and placed < _ENOUGH_PLACED * len(names) and len(names) <= EXHAUSTIVE_RETRY_UP_TO:
-        again = _matched_and_mapped(pycolmap, job, database, images, sparse, len(names), True, say)
+        again = _matched_and_mapped(pycolmap, job, database, images, sparse, len(names), True, say, log)
         if again is not None and again.num_reg_images() > placed:
             best = again
     if best is None:
@@ -84,25 +88,27 @@ def _run(job: dict[str, Any], say: Callable[..., None]) -> tuple[object, ...]:
 
 def _matched_and_mapped(
     pycolmap: Any, job: dict[str, Any], database: Path, images: Path, sparse: Path, count: int, exhaustive: bool,
-    say: Callable[..., None],
+    say: Callable[..., None], log: _LogReader,
 ) -> Any:  # fmt: skip
     """The reconstruction with most photos, or None."""
     matching = pycolmap.FeatureMatchingOptions()
     matching.use_gpu = False
     matching.num_threads = job["num_threads"]
-    num_pairs = count * (count - 1) // 2
+    log.begin("Matching photos")
     if exhaustive:
-        with _Watched(database, "two_view_geometries", "Matching photos", num_pairs, say):
-            pycolmap.match_exhaustive(database, matching_options=matching, device=pycolmap.Device.cpu)
+        blocks = pycolmap.ExhaustivePairingOptions()
+        blocks.block_size = 10  # a line of progress per block
+        pycolmap.match_exhaustive(
+            database, matching_options=matching, pairing_options=blocks, device=pycolmap.Device.cpu
+        )
     else:
         pairing = pycolmap.SequentialPairingOptions()
         pairing.overlap = 10
         pairing.quadratic_overlap = True  # also photos 16, 32, 64, ... further on: closes loops without a vocabulary
         pairing.loop_detection = False
-        with _Watched(database, "two_view_geometries", "Matching photos", min(num_pairs, 15 * count), say):
-            pycolmap.match_sequential(
-                database, matching_options=matching, pairing_options=pairing, device=pycolmap.Device.cpu
-            )
+        pycolmap.match_sequential(
+            database, matching_options=matching, pairing_options=pairing, device=pycolmap.Device.cpu
+        )
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = 3
     options.random_seed = 0
@@ -121,33 +127,40 @@ def _matched_and_mapped(
     return max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()), default=None)
 
 
-class _Watched:
-    """Reports the number of rows of a table of the database while native code fills it."""
+class _LogReader:
+    """Copies what native code writes to standard error into the log file, and reads progress from it.
 
-    def __init__(self, database: Path, table: str, stage: str, total: int, say: Callable[..., None]) -> None:
-        self.database, self.table, self.stage, self.total, self.say = database, table, stage, total, say
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
+    The log is the only safe window into COLMAP's work: a second reader of its database within one process breaks
+    SQLite's locks.
+    """
 
-    def __enter__(self) -> _Watched:
-        self.say(self.stage, 0, self.total)
-        self.thread.start()
-        return self
+    _PATTERN = re.compile(r"(Processed file|Processing image|Processing block) \[(\d+)/(\d+)(?:, (\d+)/(\d+))?\]")
 
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self.thread.join()
-        self.say(self.stage, self.total, self.total)
+    def __init__(self, log: Path, say: Callable[..., None]) -> None:
+        self.stage, self.say = "", say
+        self._log = log.open("ab")
+        source, sink = os.pipe()
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        os.close(sink)
+        self._lines = os.fdopen(source, "rb")
+        threading.Thread(target=self._pump, daemon=True).start()
 
-    def _watch(self) -> None:
-        while not self.ended.wait(_POLL_SECONDS):
-            try:
-                with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=0.1) as connection:
-                    (done,) = connection.execute(f"SELECT COUNT(*) FROM {self.table}").fetchone()
-                connection.close()
-            except sqlite3.Error:
+    def begin(self, stage: str, before: int = 0, total: int = 0) -> None:
+        """Progress lines now belong to ``stage``; ``before`` of ``total`` are done (0: use the numbers in the log)."""
+        self.stage, self.before, self.total = stage, before, total
+
+    def _pump(self) -> None:
+        for raw in self._lines:
+            self._log.write(raw)
+            self._log.flush()
+            found = self._PATTERN.search(raw.decode("utf-8", errors="replace"))
+            if found is None:
                 continue
-            self.say(self.stage, min(done, self.total), self.total)
+            done, total = int(found[2]), int(found[3])
+            if found[4] is not None:  # blocks of pairs, row by row
+                done, total = (done - 1) * int(found[5]) + int(found[4]), total * int(found[5])
+            self.say(self.stage, self.before + done, self.total or total)
 
 
 if __name__ == "__main__":
