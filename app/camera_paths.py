@@ -103,11 +103,11 @@ def usual_camera(cameras: Sequence[Camera], size: tuple[int, int] | None) -> Cam
 
 
 def _azimuths(cameras: Sequence[Camera], where: Stage) -> tuple[Tensor, Tensor, Tensor]:
-    """Azimuth in radians, level distance and height of every camera about the stage."""
+    """Azimuth, distance and elevation (angles in radians) of every camera about the stage."""
     offset = torch.stack([c.centre for c in cameras]) - where.centre
     side = torch.linalg.cross(where.up, where.front)
-    x, y = offset @ where.front, offset @ side
-    return torch.atan2(y, x), torch.hypot(x, y), offset @ where.up
+    x, y, z = offset @ where.front, offset @ side, offset @ where.up
+    return torch.atan2(y, x), offset.norm(dim=1), torch.atan2(z, torch.hypot(x, y))
 
 
 def covered(azimuth: Tensor) -> tuple[float, float] | None:
@@ -124,11 +124,11 @@ def covered(azimuth: Tensor) -> tuple[float, float] | None:
 def orbit(cameras: Sequence[Camera], frames: int, size: tuple[int, int] | None = None) -> list[Camera]:
     """``frames`` cameras on a closed path around the scene, all looking at its centre.
 
-    Distance and height follow the photos at the same azimuth (smoothed over about 35 degrees), since pictures are
+    Distance and elevation follow the photos at the same azimuth (smoothed over about 35 degrees), since pictures are
     best near the photos.
     """
     where = stage(cameras)
-    azimuth, distance, height = _azimuths(cameras, where)
+    azimuth, distance, elevation = _azimuths(cameras, where)
     arc = covered(azimuth)
     turn = torch.arange(frames, dtype=torch.float64) * (2 * math.pi / max(1, frames))
     if arc is None:
@@ -138,14 +138,15 @@ def orbit(cameras: Sequence[Camera], frames: int, size: tuple[int, int] | None =
         angles = middle + half * torch.sin(turn)
     side = torch.linalg.cross(where.up, where.front)
     base = usual_camera(cameras, size)
-    level, elevation = float(distance.median()), float(height.median())
+    usual = float(distance.median()), float(elevation.median())
     out = []
     for angle in angles.tolist():
         away = torch.remainder(azimuth - angle + math.pi, 2 * math.pi) - math.pi
         weight = torch.exp(-0.5 * (away / 0.6) ** 2) + 1e-3  # 0.6 rad: smooth, and still local
-        r = 0.5 * (float((weight * distance).sum() / weight.sum()) + level)
-        h = 0.5 * (float((weight * height).sum() / weight.sum()) + elevation)
-        eye = where.centre + r * (math.cos(angle) * where.front + math.sin(angle) * side) + h * where.up
+        radius = 0.5 * (float((weight * distance).sum() / weight.sum()) + usual[0])
+        rise = 0.5 * (float((weight * elevation).sum() / weight.sum()) + usual[1])
+        level = math.cos(angle) * where.front + math.sin(angle) * side
+        eye = where.centre + radius * (math.cos(rise) * level + math.sin(rise) * where.up)
         out.append(_at(base, look_at(eye, where.centre, where.up)))
     return out
 
@@ -163,6 +164,7 @@ def spiral(cameras: Sequence[Camera], frames: int, size: tuple[int, int] | None 
     near = float((middle.centre - where.centre).norm())
     offsets = (centres - middle.centre) @ axes
     radius = torch.quantile(offsets.abs(), 0.6, dim=0).clamp(max=0.25 * near)
+    radius[2] = min(float(radius[2]), 0.1 * near)  # towards the scene: a hint, or the picture seems to zoom
     base = usual_camera(cameras, size)
     out = []
     for i in range(frames):

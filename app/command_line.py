@@ -34,7 +34,7 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
         with contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about annotations narrowed to a preset's concrete classes
             return tyro.cli(kind, args=list(argv), prog=prog, description=description, compact_help=False,
-                            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), **options)
+                            use_underscores=True, config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), **options)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import math
 import shlex
+import shutil
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ class FitRequest:
     preset      fast, balanced or quality
     system      a whole System in place of method and preset (settings changed on the command line end up here)
     time        seconds the fit may take
-    resolution  "540x960" | "1/2" | "auto": working size of the photos
+    resolution  "540x960" | "1/2" | "auto": working size of the photos; a tuple is taken as it is
     memory      budget in bytes
     holdout     every n-th photo is kept for measuring, 0 = none (where the scene itself has no split)
     out         run folder; runs/<scene>-<method>-NN when None
+    until       stop at this step although the plan (``system.steps``) is another
     command     what the user typed, for README.txt
     """
 
@@ -48,7 +50,7 @@ class FitRequest:
     system: System | None = None
     time: float | None = None
     steps: int | None = None
-    resolution: str | None = None
+    resolution: str | tuple[int, int] | None = None
     memory: int | None = None
     seed: int | None = None
     threads: int | None = None
@@ -57,6 +59,7 @@ class FitRequest:
     holdout: int | None = None
     masks: str | None = None
     poses: str | None = None
+    until: int | None = None
     command: str = ""
 
 
@@ -65,9 +68,11 @@ def merged(request: FitRequest, config: dict[str, Any]) -> FitRequest:
     scene, fit = config["scene"], config.get("fit") or {}
     known: dict[str, Any] = {
         "scene": scene.get("path"), "format": scene.get("format"), "holdout": scene.get("holdout"),
-        "poses": scene.get("poses"), "resolution": scene.get("resolution"), "memory": fit.get("memory_bytes"),
-        "seed": fit.get("seed"), "threads": fit.get("threads"),
+        "poses": scene.get("poses"), "resolution": tuple(scene["size"]) if scene.get("size") else None,
+        "memory": fit.get("memory_bytes"), "seed": fit.get("seed"), "threads": fit.get("threads"),
     }
+    if request.steps is None and request.time is None:
+        known["until"] = fit.get("until")
     if request.method is None and request.preset is None:
         known |= {"method": fit.get("method"), "preset": fit.get("preset")}
         if request.system is None:
@@ -112,10 +117,11 @@ class FitJob:
             system = plan_for_time(self.capture, system, request.time, self.seed)
         self.system = system
         self.folder = run_folder.create(request.out, self.capture.name, self.method)
+        self._lock = self.folder.lock()
         self.folder.write_config(self._config())
         self.folder.write_cameras(self.capture)
         self.folder.write_readme(request.command or "recon.fit(...)", str(self.capture.root))
-        self._make_fit(resume=False)
+        self._make_fit(resume=False, until=request.until)
 
     @classmethod
     def resume(cls, path: Path, request: FitRequest, reporter: Reporter | None = None) -> FitJob:
@@ -132,8 +138,13 @@ class FitJob:
         self.folder = folder
         atomic.check_writable(path)
         self.system = saved_system(config)
-        self.capture = self._read(path.parent, size=(config["scene"].get("size") or None))
-        until = request.steps or (config.get("fit") or {}).get("until")
+        until = request.steps or (config.get("fit") or {}).get("until") or self.system.steps
+        done = folder.metrics()
+        if done and not done.get("stopped") and done.get("steps", 0) >= until:
+            raise InputError(f"this run is finished: {done['steps']:,} of {until:,} steps", file=path,
+                             fix=f"Go on for longer: recon fit --resume {path} --steps {2 * done['steps']}")
+        self._lock = folder.lock()
+        self.capture = self._read(path.parent)
         if request.steps is not None:  # the plan (decay of rates, structure changes) stays: only the end moves
             folder.write_config(config | {"fit": (config.get("fit") or {}) | {"until": check_steps(request.steps)}})
         self._make_fit(resume=True, until=until)
@@ -146,19 +157,20 @@ class FitJob:
         self.seed = 0 if request.seed is None else request.seed
         self.threads = request.threads or machine.cores()
         self.memory = request.memory or machine.default_memory()
-        self.stopped = False
+        self.stopped = self._log_failed = False
         machine.use_threads(self.threads)
 
-    def _read(self, runs: Path, size: Any = None) -> Capture:
+    def _read(self, runs: Path) -> Capture:
         """The capture at working resolution, with a line for each thing a person should know about it."""
         request, report = self.request, self.reporter
         found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
-        self.size = tuple(size) if size else working_size(found, request.resolution, machine.cores())
+        wanted = request.resolution
+        self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
         small = at_working_size(found, self.size, self.memory, runs, report)
         for warning in small.warnings:
             report.warn(warning)
         report.line("Photos", f"{len(found.views)} found ({found.format}){_split_words(small)}")
-        report.line("Scene", scene_words(found, small, machine.cores()))
+        report.line("Scene", scene_words(found, small, machine.cores() if wanted in (None, "auto") else 0))
         return small
 
     def _make_fit(self, *, resume: bool, until: int | None = None) -> None:
@@ -178,11 +190,12 @@ class FitJob:
             "scene": {
                 "path": str(Path(str(request.scene)).expanduser().absolute()),
                 "format": request.format, "poses": request.poses, "holdout": request.holdout,
-                "resolution": request.resolution or "auto", "size": list(self.size),
+                "resolution": request.resolution if isinstance(request.resolution, str) else "auto",
+                "size": list(self.size),
             },
             "fit": {
                 "method": self.method, "preset": self.preset, "seed": self.seed, "threads": self.threads,
-                "memory_bytes": self.memory, "time_s": request.time,
+                "memory_bytes": self.memory, "time_s": request.time, "until": request.until,
             },
             "system": settings.to_plain(self.system),
             "made": {
@@ -195,6 +208,15 @@ class FitJob:
         """Asks the fit to end after the current step; it saves, and the results are written as usual."""
         self.stopped = True
         self.fit.request_stop()
+
+    def _log(self, event: Event) -> None:
+        """A log line that cannot be written is no reason to lose the fit."""
+        try:
+            self.folder.append(event)
+        except OSError as error:
+            if not self._log_failed:
+                self.reporter.warn(f"log.jsonl cannot be written ({error.strerror}); the fit goes on")
+            self._log_failed = True
 
     def events(self) -> Iterator[Event]:
         """Runs the fit. Yields its events, logs them, and writes scene, metrics and comparisons at the end."""
@@ -210,10 +232,10 @@ class FitJob:
                     saved_step = event.step
                 elif isinstance(event, events.Finished):
                     results.write(self.folder, self, event, evaluated)
-                self.folder.append(event)
+                self._log(event)
                 yield event
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk_full(error, self.folder.path):
                 raise
             saved = f"Saved up to step {saved_step:,}. " if saved_step is not None else "Nothing was saved yet. "
             raise InputError("the disk is full", file=self.folder.path,
@@ -263,6 +285,13 @@ def _progress(report: Reporter) -> Callable[[str, int, int], None]:
     return lambda stage, done, total: report.step("Reading", stage, done / total if total else None)
 
 
+def disk_full(error: OSError, folder: Path) -> bool:
+    """Whether a failed write means a full disk; libraries do not always pass the error number on."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return error.errno is None and shutil.disk_usage(folder).free < 50_000_000
+
+
 def check_steps(steps: int) -> int:
     if not 1 <= steps <= 100_000_000:
         raise InputError(f"--steps {steps} is out of range", fix="Give a number from 1 on.")
@@ -288,7 +317,10 @@ def working_size(capture: Capture, resolution: str | None, cores: int) -> tuple[
 
 
 def scene_words(found: Capture, small: Capture, cores: int) -> str:
-    """ "49 views 1080x1920 → 540x960 for this machine (2 cores); 12,310 points"."""
+    """What is fitted; ``cores`` when they decided the size, else 0.
+
+    "49 views 1080x1920 → 540x960 for this machine (2 cores); 12,310 points".
+    """
     before = [v.camera.size for v in found.views]
     after = [v.camera.size for v in small.views]
     usual_before, usual_after = max(set(before), key=before.count), max(set(after), key=after.count)
@@ -296,7 +328,8 @@ def scene_words(found: Capture, small: Capture, cores: int) -> str:
     if len(set(before)) > 1:
         text += " (sizes differ)"
     if usual_after != usual_before:
-        text += f" → {usual_after[0]}x{usual_after[1]} for this machine ({cores} core{'s' if cores > 1 else ''})"
+        text += f" → {usual_after[0]}x{usual_after[1]}"
+        text += f" for this machine ({cores} core{'s' if cores > 1 else ''})" if cores else ""
     points = f"{len(small.points):,} points" if small.points is not None and len(small.points) else "no points"
     return f"{text}; {points}"
 

@@ -44,14 +44,16 @@ class LineReporter:
     """One plain line every few seconds; for pipes, CI logs and editors."""
 
     def __init__(self, every_s: float = 5.0, out: TextIO | None = None) -> None:
-        self.every_s, self.out, self._next = every_s, out or sys.stdout, 0.0
+        self.every_s, self.out, self._next, self._last = every_s, out or sys.stdout, 0.0, ""
 
     def line(self, label: str, text: str) -> None:
         print(f"{label:<{LABEL}}{text}", file=self.out, flush=True)
 
     def step(self, label: str, text: str, share: float | None) -> None:
         now = time.monotonic()
-        if now >= self._next or share == 1.0:
+        if self._last != label:  # what is over in two seconds needs no words
+            self._last, self._next = label, now + 2.0
+        elif now >= self._next:
             self._next = now + self.every_s
             self.line(label, text if share is None else f"{text}  {share:.0%}")
 
@@ -63,7 +65,7 @@ class LineReporter:
 
         if isinstance(event, events.Progress):
             now = time.monotonic()
-            if now >= self._next:
+            if now >= self._next or event.step == event.total_steps:
                 self._next = now + self.every_s
                 self.line("Fitting", f"{event.step / max(1, event.total_steps):4.0%}  {status(event)}")
         elif isinstance(event, events.Warned):

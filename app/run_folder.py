@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from recon.app import atomic
 from recon.errors import InputError
@@ -42,6 +42,26 @@ class RunFolder:
     @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.json"
+
+    def lock(self) -> IO[str]:
+        """Keeps other processes from working on this run, as long as the returned file is open (or we live).
+
+        Raises InputError when another process holds it.
+        """
+        handle = open(self.path / ".lock", "a")  # noqa: SIM115
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: no lock, and no harm for a single user
+            pass
+        except BlockingIOError:
+            handle.close()
+            raise InputError("another process is working on this run", file=self.path,
+                             fix="Wait for it to end, or stop it.") from None
+        except OSError:  # a file system without locks
+            pass
+        return handle
 
     def write_config(self, config: dict[str, Any]) -> None:
         import yaml

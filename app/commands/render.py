@@ -201,16 +201,26 @@ def _video(scene: Run, shots: list[Shot], fps: float, arguments: Arguments, out:
     out.parent.mkdir(parents=True, exist_ok=True)
 
     def frames() -> Iterator[np.ndarray]:
-        near_far = None
+        near_far = _common_range(scene, shots) if arguments.channel == "depth" else None
         for i, (_, shown) in enumerate(_rendered(scene, shots, arguments)):
-            if arguments.channel == "depth" and near_far is None:
-                near_far = pictures.depth_range(shown.depth)  # one range for all frames, or the colours flicker
             _progress(i, len(shots))
             yield pictures.channel_image(shown, arguments.channel, near_far)
 
     count = video.write_mp4(out, frames(), fps)
     _progress(count, count)
     print(f"Rendered    {out}   {count} frames, {width}x{height}, {count / fps:.1f} s")
+
+
+def _common_range(scene: Run, shots: list[Shot]) -> tuple[float, float]:
+    """One depth range for all frames, or the colours flicker; from a few small pictures along the way."""
+    from recon.app import pictures
+
+    few = shots[:: max(1, len(shots) // 8)]
+    ranges = []
+    for shot in few:
+        small = shot.camera.scaled(max(16, shot.camera.width // 4), max(16, shot.camera.height // 4))
+        ranges.append(pictures.depth_range(scene.render(small, want=("rgb", "depth")).depth))
+    return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
 
 def _pictures(scene: Run, shots: list[Shot], arguments: Arguments, out: Path) -> None:
