@@ -55,7 +55,12 @@ def point_of_interest(cameras: Sequence[Camera]) -> Tensor:
     spread = float((centres - centres.mean(0)).norm(dim=1).max().clamp_min(1e-6))
     values = torch.linalg.eigvalsh(across.mean(0))
     if float(values[0]) > 2e-3:
-        point = torch.linalg.solve(across.sum(0), (across @ centres[:, :, None]).sum(0).squeeze(1))
+        weight = torch.ones(len(cameras), dtype=torch.float64)
+        for _ in range(20):  # towards the least sum of distances: close-ups of something else then hardly count
+            sums = weight[:, None, None] * across
+            point = torch.linalg.solve(sums.sum(0), (sums @ centres[:, :, None]).sum(0).squeeze(1))
+            aside = (across @ (point - centres)[:, :, None]).norm(dim=(1, 2))
+            weight = 1.0 / aside.clamp_min(0.01 * spread)
         depth = ((point - centres) * forward).sum(1)
         if float((depth > 0).double().mean()) > 0.8:
             return point
@@ -138,7 +143,7 @@ def orbit(cameras: Sequence[Camera], frames: int, size: tuple[int, int] | None =
         angles = middle + half * torch.sin(turn)
     side = torch.linalg.cross(where.up, where.front)
     base = usual_camera(cameras, size)
-    usual = float(distance.median()), float(elevation.median())
+    usual = float(torch.quantile(distance, 0.7)), float(elevation.median())  # far enough to see all of it
     out = []
     for angle in angles.tolist():
         away = torch.remainder(azimuth - angle + math.pi, 2 * math.pi) - math.pi

@@ -33,8 +33,8 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
     try:
         with contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about annotations narrowed to a preset's concrete classes
-            return tyro.cli(kind, args=list(argv), prog=prog, description=description, compact_help=False,
-                            use_underscores=True, config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), **options)
+            return tyro.cli(kind, args=list(argv), prog=prog, description=description, use_underscores=True,
+                            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff), **options)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

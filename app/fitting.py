@@ -178,7 +178,7 @@ class FitJob:
 
         kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
         seconds = self.request.time
-        timing = sizes.format_about(seconds) if seconds else f"{self.system.steps:,} steps"
+        timing = sizes.format_about(seconds) if seconds else f"{until or self.system.steps:,} steps"
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
                                      f"memory ≤ {sizes.format_bytes(self.memory)}")
         self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume, until=until,
