@@ -107,8 +107,12 @@ class Problem(Protocol):
     seen: Observation
     render: Render
 
-    def gradient(self) -> float:
-        """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L."""
+    def gradient(self, deferred: bool = False) -> float:
+        """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L.
+
+        With ``deferred``, a renderer that can may leave the last part of the backward pass to ``render.trace``
+        (``trace.deferred`` is then true), so that an optimizer can fuse it with its update.
+        """
         ...
 
 

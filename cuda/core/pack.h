@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "scalar.h"
 
@@ -264,6 +265,18 @@ struct io<p8> {
 };
 #endif
 
+// Lane masks from bits, lowest lane first.
+template <class P>
+RECON_HD mask_of<P> from_bits(uint32_t bits) {
+#if defined(__AVX2__)
+  if constexpr (std::is_same_v<P, p8>) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(bits)), lane), lane))};
+  } else
+#endif
+    return {bits & ((1u << traits<P>::lanes) - 1)};
+}
+
 // The lane count that this module is compiled for.
 #if defined(__AVX512F__)
 inline constexpr int kLanes = 16;
@@ -283,18 +296,58 @@ RECON_HD void store(scalar_of<P>* p, const P& a) {
   io<P>::store(p, a);
 }
 
+// out[i] = sum of the lanes of in[i] for i < K <= 12; out has room for 12 numbers, the rest is set to zero.
+// On AVX-512 the sums are formed by transposing, about four instructions each.
+template <int K, class P>
+RECON_HD void sum_lanes(const P* in, scalar_of<P>* out) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    const auto pair = [](__m512 a, __m512 b) {
+      return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    };
+    const auto quad = [&](int i) {  // in each 128-bit lane: its part of the sums i, i+1, i+2, i+3
+      const __m512 zero = _mm512_setzero_ps();
+      const auto at = [&](int j) { return j < K ? in[j].v : zero; };
+      const __m512d ab = _mm512_castps_pd(i + 1 < K ? pair(at(i), at(i + 1)) : pair(at(i), zero));
+      const __m512d cd = _mm512_castps_pd(i + 2 < K ? pair(at(i + 2), at(i + 3)) : zero);
+      return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+    };
+    const auto fold = [](__m512 a, __m512 b) {
+      return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    };
+    const __m512 zero = _mm512_setzero_ps();
+    const __m512 low = fold(quad(0), K > 4 ? quad(4) : zero), high = K > 8 ? fold(quad(8), zero) : zero;
+    _mm512_mask_storeu_ps(out, 0x0fff, fold(low, high));
+    return;
+  }
+#endif
+  for (int i = 0; i < 12; ++i) out[i] = i < K ? hsum(in[i]) : scalar_of<P>(0);
+}
+
 // Lanes [0, count) of memory that may end earlier than a full pack; the rest reads as `fill` and is not written.
 template <class P>
 RECON_HD P load_part(const scalar_of<P>* p, int count, scalar_of<P> fill = 0) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>)
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), __mmask16((1u << count) - 1), p);
+#endif
   scalar_of<P> buffer[traits<P>::lanes];
   for (int i = 0; i < traits<P>::lanes; ++i) buffer[i] = i < count ? p[i] : fill;
   return load<P>(buffer);
 }
 template <class P>
 RECON_HD void store_part(scalar_of<P>* p, const P& a, int count) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), a.v);
+    return;
+  }
+#endif
   scalar_of<P> buffer[traits<P>::lanes];
   store<P>(buffer, a);
   for (int i = 0; i < count; ++i) p[i] = buffer[i];
 }
 
 }  // namespace recon
+
+#include "pack4.h"

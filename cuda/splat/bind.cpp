@@ -1,4 +1,8 @@
 // Python binding of splatting; no logic. Every array is checked for type and layout by nanobind, never converted.
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+
 #include "core/arrays.h"
 #include "driver.h"
 
@@ -137,6 +141,37 @@ void bind(nb::module_& m, const char* suffix) {
 void bind_splat(nb::module_& m) {
   bind<float>(m, "");
   bind<double>(m, "_f64");
+  m.def(
+      "splat_project_backward_adam",
+      [](std::vector<array<float>> params, std::vector<array<float>> ms, std::vector<array<float>> vs,
+         std::vector<double> rates, array<const double> camera, int degree, bool antialiased, array<float> records,
+         array<float> g_records, array<float> extra_log_scale, array<float> extra_logit, double beta1, double beta2,
+         double eps, int64_t step) {
+        expect(params.size() == 6 && ms.size() == 6 && vs.size() == 6 && rates.size() == 6, "six parameters expected");
+        const auto rows = rows_of(params[0], params[1], params[2], params[3], params[4], params[5]);
+        const int64_t n = int64_t(params[0].shape(0));
+        check_rows(rows, n, records, degree);
+        check_rows(rows, n, g_records, degree);
+        expect((extra_log_scale.size() == 0 || int64_t(extra_log_scale.size()) == 3 * n) &&
+                   (extra_logit.size() == 0 || int64_t(extra_logit.size()) == n),
+               "extra gradients must have the shape of their parameter");
+        adam_rows tensors[6];
+        for (int i = 0; i < 6; ++i) {
+          expect(ms[i].size() == params[i].size() && vs[i].size() == params[i].size(),
+                 "moments must have the shape of their parameter");
+          tensors[i] = {params[i].data(), ms[i].data(), vs[i].data(), n ? int(params[i].size() / n) : 0,
+                        float(rates[i])};
+        }
+        const adam_constants constants{float(beta1), float(beta2), float(eps),
+                                       float(1 / (1 - std::pow(beta1, double(step)))),
+                                       float(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
+        const auto cam = view_of<float>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        return project_backward_adam(tensors, n, cam, records.data(), g_records.data(),
+                                     extra_log_scale.size() ? extra_log_scale.data() : nullptr,
+                                     extra_logit.size() ? extra_logit.data() : nullptr, constants);
+      },
+      "Gradients of the records -> one Adam update of all visible rows; returns the rows refused as not finite");
   using A = array<double>;
   m.def(
       "splat_project_jvp",

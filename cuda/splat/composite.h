@@ -12,6 +12,8 @@
 
 namespace recon {
 
+inline constexpr int kAhead = 6;  // entries of a tile list whose records are fetched in advance
+
 template <class P>
 struct block_shape {
   static constexpr int lanes = traits<P>::lanes;
@@ -91,13 +93,14 @@ struct tile_state {
   // Blocks whose pixel centres the Gaussian reaches; a hair generous, the pixel test decides.
   uint64_t reach(const blob<S>& b) const {
     const blob<P> wide{P(b.mx), P(b.my), P(b.A2), P(b.B2), P(b.C2), P(b.lo)};
+    const blob_slopes<S> slope = slopes_of(b);
+    const blob_slopes<P> slopes{P(slope.dy_per_dx), P(slope.dx_per_dy)};
     const P limit(b.lo + S(kLog2Of255 + 2e-3));
-    const P half(S(0.5)), w(S(shape::width - 0.5)), h(S(shape::height - 0.5));
+    const P left(S(0.5) - b.mx), top(S(0.5) - b.my), w(S(shape::width - 1)), h(S(shape::height - 1));
     uint64_t mask = 0;
     for (int k = 0; k < blocks; k += shape::lanes) {
-      const P bx = load<P>(block_x + k), by = load<P>(block_y + k);
-      const P least = blob_min_over(wide, bx + half, by + half, bx + w, by + h);
-      mask |= uint64_t(to_bits(least <= limit)) << k;
+      const P x = load<P>(block_x + k) + left, y = load<P>(block_y + k) + top;
+      mask |= uint64_t(to_bits(blob_min_over(wide, slopes, x, y, x + w, y + h) <= limit)) << k;
     }
     return mask;
   }
@@ -125,6 +128,7 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
   const uint32_t begin = b.tile_begin[tile], end = b.tile_begin[tile + 1];
   uint32_t e = begin;
   for (; e < end && live; ++e) {
+    if (e + kAhead < end) __builtin_prefetch(records + int64_t(b.row[e + kAhead]) * kRecord);
     const S* r = records + int64_t(b.row[e]) * kRecord;
     const blob<S> one = blob_of(r);
     uint64_t todo = s.reach(one) & live;
@@ -185,6 +189,10 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
     for (int i = 0; i < state::pixels; ++i) s.rest[i] += g_T[i] * buffer[i];
   }
   for (uint32_t e = begin; e < stop; ++e) {
+    if (e + kAhead < stop) {
+      __builtin_prefetch(records + int64_t(b.row[e + kAhead]) * kRecord);
+      __builtin_prefetch(slots + int64_t(b.slot[e + kAhead]) * kSums, 1);
+    }
     S* out = slots + int64_t(b.slot[e]) * kSums;
     uint64_t todo = b.block_mask[e];
     if (!todo) {
@@ -226,8 +234,7 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
       }
       store(s.transmittance + k * L, T - weight);
     }
-    for (int i = 0; i < kSums; ++i)
-      out[i] = (i < 6 + CH || (ABS && i >= 10)) ? hsum(sum[i]) : S(0);
+    sum_lanes<ABS ? 12 : 6 + CH>(sum, out);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "bin.h"
 #include "project.h"
+#include "update.h"
 
 namespace recon {
 
@@ -24,6 +25,11 @@ template <class S>
 void composite_backward(const S* records, int64_t rows, const bins& b, int channels, bool absolute, const S* picture,
                         const S* transmittance, const S* g_picture, const S* g_transmittance, std::vector<S>& slots,
                         S* g_records);
+
+// Backward of the projection and Adam in one pass over visible rows; see update.h.
+int64_t project_backward_adam(const adam_rows* tensors, int64_t rows, const view<float>& cam, const float* records,
+                              const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                              const adam_constants& constants);
 
 // Value and derivative along a tangent, by dual numbers; composite_jvp loops over all pixels and Gaussians.
 void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& tangent, int64_t rows,

@@ -78,6 +78,12 @@ RECON_INSTANTIATE(float)
 RECON_INSTANTIATE(double)
 #undef RECON_INSTANTIATE
 
+int64_t project_backward_adam(const adam_rows* tensors, int64_t rows, const view<float>& cam, const float* records,
+                              const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                              const adam_constants& constants) {
+  return update_rows<lanes>(tensors, rows, cam, records, g_records, extra_log_scale, extra_logit, constants);
+}
+
 // ---------------------------------------------------------------- dual numbers: J v of one Gaussian, of one picture
 
 void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& tangent, int64_t rows,

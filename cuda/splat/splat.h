@@ -272,20 +272,29 @@ RECON_HD mask_of<F> blob_alpha(const blob<F>& b, const F& dx, const F& dy, const
   return (e >= F(S(-kLog2Of255))) & (transmittance >= F(S(kTransmittanceMin)));
 }
 
-// Smallest q2 over a rectangle of pixel centres (mask of blocks, exact: the quadratic is convex, so the minimum is at
-// the centre if that is inside, else on one of the two edges that face it).
+// Slopes of the lines on which q2 is smallest for given dx, and for given dy.
 template <class F>
-RECON_HD F blob_min_over(const blob<F>& b, const F& x0, const F& y0, const F& x1, const F& y1) {
+struct blob_slopes {
+  F dy_per_dx, dx_per_dy;
+};
+template <class F>
+RECON_HD blob_slopes<F> slopes_of(const blob<F>& b) {
   using S = scalar_of<F>;
-  const F half(S(0.5)), zero(S(0));
-  const F cx = min(max(b.mx, x0), x1) - b.mx, cy = min(max(b.my, y0), y1) - b.my;
-  const F tiny(S(1e-30));
-  // along the vertical edge x = cx the minimum is at dy = -B2 cx / (2 C2), and likewise for the horizontal edge
-  const F dy = min(max(-(half * b.B2 * cx / max(b.C2, tiny)), y0 - b.my), y1 - b.my);
-  const F dx = min(max(-(half * b.B2 * cy / max(b.A2, tiny)), x0 - b.mx), x1 - b.mx);
+  const F half(S(-0.5)), tiny(S(1e-30));
+  return {half * b.B2 / max(b.C2, tiny), half * b.B2 / max(b.A2, tiny)};
+}
+
+// Smallest q2 over rectangles [x0, x1] x [y0, y1] of pixel centres, given relative to the centre of the Gaussian.
+// Exact: the quadratic is convex, so the minimum is at the centre if that is inside, else on an edge that faces it.
+template <class F>
+RECON_HD F blob_min_over(const blob<F>& b, const blob_slopes<F>& slope, const F& x0, const F& y0, const F& x1,
+                         const F& y1) {
+  const F zero(scalar_of<F>(0));
+  const F cx = min(max(zero, x0), x1), cy = min(max(zero, y0), y1);
+  const F dy = min(max(slope.dy_per_dx * cx, y0), y1), dx = min(max(slope.dx_per_dy * cy, x0), x1);
   const F qx = fma(cx, fma(b.A2, cx, b.B2 * dy), b.C2 * dy * dy);
   const F qy = fma(dx, fma(b.A2, dx, b.B2 * cy), b.C2 * cy * cy);
-  return max(min(qx, qy), zero);
+  return min(qx, qy);
 }
 
 }  // namespace recon

@@ -66,9 +66,12 @@ class FitProblem:
             generator = torch.Generator().manual_seed(self.seed * 104_729 + self.step)
         return self.observations.get(self.view_of(self.step), self.scale(self.step), generator)
 
-    def gradient(self) -> float:
+    def gradient(self, deferred: bool = False) -> float:
         self.seen = seen = self.observe()
-        render = self.system.renderer.render(self.field, seen.camera, background=seen.background, want=self._want)
+        draw = self.system.renderer.render
+        if deferred:
+            draw = getattr(self.system.renderer, "render_deferred", draw)
+        render = draw(self.field, seen.camera, background=seen.background, want=self._want)
         self.render = render
         if self.exposure is not None:
             corrected = self.exposure.apply(render.rgb, seen.index)

@@ -9,6 +9,7 @@ a record the last two columns carry sum_pixels |dL/d centre| (AbsGS, arXiv 2404.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -186,3 +187,27 @@ def composite(records: Tensor, width: int, height: int, background: Tensor, *, d
     if width < 1 or height < 1:
         raise ValueError(f"picture size must be positive, got {width}x{height}")
     return _Composite.apply(records, background.contiguous(), width, height, depth, absolute)
+
+
+def project_backward_adam_(params: Sequence[Tensor], ms: Sequence[Tensor], vs: Sequence[Tensor],
+                           rates: Sequence[float], camera: Camera, settings: Projection, records: Tensor,
+                           g_records: Tensor, *, step: int, beta1: float = 0.9, beta2: float = 0.999,
+                           eps: float = 1e-15, extra_log_scales: Tensor | None = None,
+                           extra_logits: Tensor | None = None) -> int:
+    """Backward of ``project`` and one Adam update of the drawn rows in one pass, in place.
+
+    params, ms, vs are (means, log_scales, quaternions, logits, sh0, sh_rest) and their moments, float32; ``records``
+    is what ``project`` returned for them and ``g_records`` its gradient; ``step`` counts from 1. ``extra_*`` are
+    further gradients, of regularizers. Returns how many drawn rows were left alone for a gradient that is not finite.
+    """
+    none = records.new_empty(0)
+    _check_rows(*[p.detach() for p in params], settings.degree, torch.float32)  # type: ignore[arg-type]
+    refused = native.splat_project_backward_adam(
+        [p.detach() for p in params], list(ms), list(vs), list(rates), camera_numbers(camera, settings),
+        settings.degree, settings.antialiased, records, g_records,
+        none if extra_log_scales is None else extra_log_scales, none if extra_logits is None else extra_logits,
+        beta1, beta2, eps, step,
+    )
+    for tensor in (*params, *ms, *vs):
+        torch.autograd.graph.increment_version(tensor)
+    return int(refused)

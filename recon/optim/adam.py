@@ -54,20 +54,27 @@ class Adam:
         return rate * self.radius if name in self.settings.in_scene_units else rate
 
     def step(self, problem: Problem) -> float:
-        s = self.settings
-        loss = problem.gradient()
+        s, params = self.settings, self.field.params
+        loss = problem.gradient(deferred=s.sparse)
         self.count += 1
         share = problem.step / max(self.total_steps, 1)
-        visible = getattr(problem.render.trace, "visible", None) if s.sparse else None
-        rows = None if visible is None else visible.view(torch.uint8)
-        names = [n for n, t in self.field.params.items() if n in s.rates and t.grad is not None and t.numel()]
-        params = [self.field.params[n] for n in names]
-        moments = [self._moments(n, p.detach()) for n, p in zip(names, params, strict=True)]
-        adam_many_(
-            [p.detach() for p in params], [p.grad for p in params], [m for m, _ in moments], [v for _, v in moments],
-            lr=[self.rate(n, share) for n in names], step=self.count, beta1=s.beta1, beta2=s.beta2, eps=s.eps, rows=rows,
-        )
-        self.field.params.clear_gradients()
+        names = [n for n in params if n in s.rates and params[n].numel()]
+        rates = {n: self.rate(n, share) for n in names}
+        trace = problem.render.trace
+        if getattr(trace, "deferred", False):
+            moments = {n: self._moments(n, t.detach()) for n, t in params.items()}
+            trace.update_(params, moments, rates, step=self.count, beta1=s.beta1, beta2=s.beta2, eps=s.eps)
+        else:
+            visible = getattr(trace, "visible", None) if s.sparse else None
+            moved = [n for n in names if params[n].grad is not None]
+            moments = {n: self._moments(n, params[n].detach()) for n in moved}
+            adam_many_(
+                [params[n].detach() for n in moved], [params[n].grad for n in moved],
+                [moments[n][0] for n in moved], [moments[n][1] for n in moved], lr=[rates[n] for n in moved],
+                step=self.count, beta1=s.beta1, beta2=s.beta2, eps=s.eps,
+                rows=None if visible is None else visible.view(torch.uint8),
+            )
+        params.clear_gradients()
         return loss
 
     def follow(self, change: RowChange) -> None:

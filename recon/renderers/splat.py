@@ -5,27 +5,48 @@ Source: Kerbl et al. 2023, arXiv 2308.04079; kernels in cuda/splat.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon.ops.splat import ABS_GRADIENT, CENTRE, COLOUR, DEPTH, RADIUS, Projection, composite, project
+from recon.ops.splat import (
+    ABS_GRADIENT,
+    CENTRE,
+    COLOUR,
+    DEPTH,
+    RADIUS,
+    Projection,
+    composite,
+    project,
+    project_backward_adam_,
+)
+from recon.params import Params
 from recon.types import Camera, Render
+
+
+ROWS = ("means", "log_scales", "quaternions", "logits", "sh0", "sh_rest")
 
 
 @dataclass
 class SplatTrace:
-    """What strategies read after the backward pass.
+    """What strategies and optimizers read after the backward pass.
 
     records [n, 12]; the other properties are per Gaussian: visible [n] bool, radius [n] pixels,
     gradient [n, 2] and absolute gradient [n, 2] of the loss by the screen position, pixels.
+    ``deferred``: the backward pass ended at the records; ``update_`` or ``pull_back`` completes it.
     """
 
     records: Tensor
-    size: tuple[int, int]
+    camera: Camera
+    settings: Projection
+    deferred: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.camera.size
 
     @property
     def visible(self) -> Tensor:
@@ -43,6 +64,24 @@ class SplatTrace:
     def absolute_gradient(self) -> Tensor | None:
         return None if self.records.grad is None else self.records.grad[:, ABS_GRADIENT]
 
+    def update_(self, params: Params, moments: Mapping[str, tuple[Tensor, Tensor]], rates: Mapping[str, float], *,
+                step: int, beta1: float, beta2: float, eps: float) -> None:
+        """Completes a deferred backward pass together with one Adam update of the visible rows.
+
+        Gradients that regularizers left on log_scales and logits are added; others are not expected.
+        """
+        project_backward_adam_(
+            [params[n] for n in ROWS], [moments[n][0] for n in ROWS], [moments[n][1] for n in ROWS],
+            [rates.get(n, 0.0) for n in ROWS], self.camera, self.settings, self.records.detach(), self.records.grad,
+            step=step, beta1=beta1, beta2=beta2, eps=eps,
+            extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad,
+        )
+
+    def pull_back(self, params: Params) -> None:
+        """Completes a deferred backward pass: adds dL/dp to every parameter's ``grad``."""
+        records = project(*[params[n] for n in ROWS], self.camera, self.settings)
+        records.backward(self.records.grad)
+
 
 @dataclass(frozen=True)
 class SplatRenderer:
@@ -58,12 +97,23 @@ class SplatRenderer:
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """``field`` is a GaussianField (differentiable in its params) or has ``gaussians()``; see Renderer."""
+        return self._render(field, camera, background, want, deferred=False)
+
+    def render_deferred(self, field: Any, camera: Camera, *, background: Tensor | None = None,
+                        want: Collection[str] = ("rgb",)) -> Render:
+        """As ``render``, but a backward pass stops at ``trace.records``, to be completed by the trace."""
+        return self._render(field, camera, background, want, deferred=True)
+
+    def _render(self, field: Any, camera: Camera, background: Tensor | None, want: Collection[str],
+                deferred: bool) -> Render:
         p, degree, antialiased = _rows(field)
         background = torch.zeros(3) if background is None else background.float()
         settings = Projection(degree, antialiased, self.near, self.dilation)
-        records = project(p["means"], p["log_scales"], p["quaternions"], p["logits"], p["sh0"], p["sh_rest"],
-                          camera, settings)
-        if records.requires_grad:
+        rows = [p[n].detach() for n in ROWS] if deferred else [p[n] for n in ROWS]
+        records = project(*rows, camera, settings)
+        if deferred:
+            records.requires_grad_(True)
+        elif records.requires_grad:
             records.retain_grad()
         depth_wanted = "depth" in want
         picture, transmittance = composite(records, camera.width, camera.height, background, depth=depth_wanted,
@@ -78,7 +128,7 @@ class SplatRenderer:
             depth=depth,
             normal=normal,
             opacity=opacity if "opacity" in want else None,
-            trace=SplatTrace(records, camera.size),
+            trace=SplatTrace(records, camera, settings, deferred),
         )
 
     @staticmethod
