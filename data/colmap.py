@@ -54,6 +54,8 @@ def read(path: Path, context: Context) -> Capture:
         context.warn(f"{plural(len(orphans), 'photo')} skipped whose camera is not in the model: {listing(orphans)}")
     if missing:
         context.warn(f"{plural(len(missing), 'photo')} of the model not found in {folder.name}/: {listing(missing)}")
+    if not posed and orphans:
+        raise InputError("no posed image has a camera", file=model, fix="Is cameras.bin or cameras.txt damaged?")
     if not posed:
         raise InputError(
             f"none of the model's {len(images)} photos were found, for example {images[0].name}", file=folder,

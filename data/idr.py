@@ -7,6 +7,8 @@ Source: Yariv et al., "Multiview Neural Surface Reconstruction", NeurIPS 2020, a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from recon.data.parts.assemble import PosedImage, assemble
 from recon.data.parts.borrow import borrow_points
 from recon.data.parts.context import Context, listing, plural
-from recon.data.parts.images import UnreadableImage, find_images, probe
+from recon.data.parts.images import find_images
 from recon.data.parts.numpy_file import read_npz
 from recon.data.parts.poses import PoseError, factor_projection
 from recon.errors import InputError
@@ -40,7 +42,7 @@ def read(path: Path, context: Context) -> Capture:
         raise InputError("there is no cameras_sphere.npz", file=path)
     root = file.parent
     arrays = read_npz(file)
-    numbers = sorted(int(k[10:]) for k in arrays if k.startswith("world_mat_") and k[10:].isascii() and k[10:].isdigit())
+    numbers = sorted(int(m[1]) for k in arrays if (m := re.fullmatch(r"world_mat_([0-9]{1,6})", k)))
     if not numbers:
         raise InputError("holds no world_mat_0, world_mat_1, ...", file=file, fix="It may be damaged: copy it again")
     images = _images(root)
@@ -57,11 +59,9 @@ def read(path: Path, context: Context) -> Capture:
     broken: list[str] = []
     for i in numbers:
         try:
-            posed.append(PosedImage(images[i], _camera(arrays, i, images[i], context)))
+            posed.append(PosedImage(images[i], _camera(arrays, i, context)))
         except PoseError as error:
             broken.append(f"world_mat_{i} {error}")
-        except UnreadableImage as error:
-            context.warn(f"1 photo skipped: {images[i].name} {error}")
     if broken and not posed:
         raise InputError(f"no usable camera: {broken[0]}", file=file, fix="Use --poses photos to find the poses anew")
     if broken:
@@ -74,9 +74,14 @@ def read(path: Path, context: Context) -> Capture:
     )  # fmt: skip
 
 
-def _camera(arrays: dict[str, np.ndarray], i: int, image: Path, context: Context) -> Camera:
+def _camera(arrays: dict[str, np.ndarray], i: int, context: Context) -> Callable[[int, int], Camera]:
+    """The camera as a function of the image's size, which the file format does not state. Raises ``PoseError``."""
     world = arrays[f"world_mat_{i}"]
-    scale = arrays.get(f"scale_mat_{i}", np.eye(4))
+    scale = arrays.get(f"scale_mat_{i}")
+    if scale is None:
+        if any(k.startswith("scale_mat_") for k in arrays):
+            raise PoseError("has no scale_mat beside it")
+        scale = np.eye(4)
     if world.shape not in ((3, 4), (4, 4)) or scale.shape != (4, 4):
         raise PoseError("is not a 4x4 matrix")
     with np.errstate(all="ignore"):
@@ -85,9 +90,8 @@ def _camera(arrays: dict[str, np.ndarray], i: int, image: Path, context: Context
         raise PoseError("has an impossible focal length")
     if abs(k[0, 1]) > 1e-2 * k[0, 0]:
         context.warn(f"the pixels of some cameras are skewed (by {k[0, 1] / k[0, 0]:.1%}): skew is ignored")
-    header = probe(image)  # the file format states no image size
     intrinsics = torch.tensor([k[0, 0], k[1, 1], k[0, 2], k[1, 2]], dtype=torch.float64)
-    return Camera(header.width, header.height, intrinsics, torch.from_numpy(pose))
+    return lambda width, height: Camera(width, height, intrinsics, torch.from_numpy(pose))
 
 
 def _world_from_source(arrays: dict[str, np.ndarray], numbers: list[int]) -> Similarity:

@@ -1,6 +1,6 @@
 """Plain photos: a folder of pictures without any camera file. Poses are found by structure from motion.
 
-Pictures may lie in the folder itself or in images/; EXIF orientation is applied, EXIF focal lengths are the first guess.
+Pictures may lie in the folder itself or in images/; EXIF orientation is applied, EXIF's focal length is a first guess.
 Photos that could not be placed are listed in the warnings.
 """
 
@@ -49,12 +49,12 @@ def read_photos(photos: list[Path], root: Path, format: str, context: Context) -
     if skipped:
         context.warn(f"{plural(len(skipped), 'photo')} skipped: {listing(skipped)}")
     work_dir = context.work_dir if context.work_dir is not None else default_work_dir()
-    found = find_poses(usable, work_dir, context, lambda p: relative_name(p, root))
+    found = find_poses(usable, work_dir, context)
     lost = [relative_name(p, root) for p in usable if p not in found.cameras]
     if lost:
         context.warn(f"{len(found.cameras)} of {plural(len(usable), 'photo')} placed; not placed: {listing(lost)}")
-    made = assemble([PosedImage(p, c) for p, c in found.cameras.items()], root, root, context, all_images=sorted(photos),
-                    upright=True)  # fmt: skip
+    posed = [PosedImage(p, c) for p, c in found.cameras.items()]
+    made = assemble(posed, root, root, context, all_images=sorted(photos), upright=True)
     return Capture(
         name=root.resolve().name, root=root, format=format, views=made.views, points=found.points,
         mask_meaning=made.mask_meaning, has_alpha=made.has_alpha,

@@ -98,12 +98,13 @@ def _read_frames(data: Mapping[str, Any], file: Path, split: Split, context: Con
             continue  # a validation frame beside train and test
         posed.append(PosedImage(
             image, _camera(cameras, frame, pose), part, mask=_beside(file, frame, "mask_path", context),
-            depth=_depth(file, frame, data, context), normal=_normal(file, frame, pose, context),
+            depth=_depth(file, frame, data, context), normal=_normal(file, frame, data, pose, context),
         ))  # fmt: skip
     if broken:
         context.warn(f"{file.name}: {plural(len(broken), 'frame')} dropped: {listing(broken)}")
     if missing:
-        context.warn(f"{file.name}: {len(missing)} of {plural(len(frames), 'frame')} dropped, no image: {listing(missing)}")
+        of_all = f"{len(missing)} of {plural(len(frames), 'frame')}"
+        context.warn(f"{file.name}: {of_all} dropped, no image: {listing(missing)}")
     if not posed and broken:
         raise InputError(f"no usable frame: {broken[0]}", file=file, fix="Use --poses photos to find the poses anew")
     if not posed:
@@ -114,7 +115,9 @@ def _read_frames(data: Mapping[str, Any], file: Path, split: Split, context: Con
     return posed
 
 
-def _camera(cameras: FrameCamera, frame: Mapping[str, Any], pose: torch.Tensor) -> Camera | Callable[[int, int], Camera]:
+def _camera(
+    cameras: FrameCamera, frame: Mapping[str, Any], pose: torch.Tensor
+) -> Camera | Callable[[int, int], Camera]:
     moment = number(frame.get("time")) or 0.0
     if cameras.stated_size(frame) is not None:
         return cameras.make(frame, pose, 0, 0, moment)
@@ -162,10 +165,13 @@ def _depth(file: Path, frame: Mapping[str, Any], data: Mapping[str, Any], contex
     return None if path is None else DepthFile(path, unit)
 
 
-def _normal(file: Path, frame: Mapping[str, Any], pose: torch.Tensor, context: Context) -> NormalFile | None:
+def _normal(
+    file: Path, frame: Mapping[str, Any], data: Mapping[str, Any], pose: torch.Tensor, context: Context
+) -> NormalFile | None:
+    """Normals are those of the file's world, or with ``"normal_frame": "camera"`` of the (OpenGL) camera."""
     path = _beside(file, frame, "normal_file_path", context)
-    in_world = frame.get("normal_frame") == "world"
-    return None if path is None else NormalFile(path, None if in_world else pose[:3, :3] @ FLIP_YZ[:3, :3])
+    in_camera = frame.get("normal_frame", data.get("normal_frame")) == "camera"
+    return None if path is None else NormalFile(path, pose[:3, :3] @ FLIP_YZ[:3, :3] if in_camera else None)
 
 
 def _named(data: Mapping[str, Any], key: str) -> set[str]:

@@ -50,8 +50,9 @@ def assemble(
 ) -> Assembled:  # fmt: skip
     """Views of the images that are usable, sorted by name; the others are listed in ``context.warnings``.
 
-    ``file`` is the camera file, for messages. ``upright``: the cameras belong to the photos as EXIF turns them; otherwise
-    to the pixels as stored, unless only the turned picture has the camera's shape. Raises ``InputError`` when nothing is left or sizes cannot be reconciled.
+    ``file`` is the camera file, for messages. ``upright``: the cameras belong to the photos as EXIF turns them;
+    otherwise to the pixels as stored, unless only the turned picture has the camera's shape.
+    Raises ``InputError`` when nothing is left or sizes cannot be reconciled.
     """
     folder = MaskFolder(root, all_images if all_images is not None else sorted(p.path for p in posed))
     named_masks = any(p.mask is not None for p in posed)
@@ -155,7 +156,9 @@ def _report(unreadable: list[str], mismatched: list[str], rescaled: list[str], c
     if unreadable:
         context.warn(f"{plural(len(unreadable), 'photo')} skipped: {listing(unreadable)}")
     if mismatched:
-        context.warn(f"{plural(len(mismatched), 'photo')} skipped, of another shape than the camera: {listing(mismatched)}")
+        context.warn(
+            f"{plural(len(mismatched), 'photo')} skipped, of another shape than the camera: {listing(mismatched)}"
+        )
     if rescaled:
         context.warn(
             f"{plural(len(rescaled), 'photo')} of another size than the camera file says, same shape: "

@@ -49,7 +49,8 @@ def is_model(folder: Path) -> bool:
 
 def find_model(folder: Path, context: Context | None = None) -> Path | None:
     """The model in ``folder`` or in its usual places; of several numbered models the one with most images."""
-    for base in (folder, folder / "sparse", folder / "colmap" / "sparse", folder / "colmap", folder / "dense" / "sparse"):
+    for place in (".", "sparse", "colmap/sparse", "colmap", "dense/sparse"):
+        base = folder / place
         if not base.is_dir():
             continue
         if is_model(base):
@@ -58,7 +59,7 @@ def find_model(folder: Path, context: Context | None = None) -> Path | None:
         if numbered:
             best = max(numbered, key=lambda p: (_num_images(p), p.name == "0"))
             if len(numbered) > 1 and context is not None:
-                context.warn(f"{base.name}/ holds {len(numbered)} COLMAP models; {best.name} with the most photos was read")
+                context.warn(f"{base.name}/ holds {len(numbered)} COLMAP models; {best.name}, the largest, was read")
             return best
     return None
 
@@ -121,12 +122,13 @@ def read_points(model: Path, context: Context) -> PointCloud | None:
     positions: list[tuple[float, float, float]] = []
     colours: list[tuple[int, int, int]] = []
     try:
-        for xyz, rgb in (_points_bin if file.suffix == ".bin" else _points_txt)(file):
+        for xyz, colour in (_points_bin if file.suffix == ".bin" else _points_txt)(file):
             positions.append(xyz)
-            colours.append(rgb)
+            colours.append(colour)
     except InputError as error:  # points only start the fit: what could be read is good enough
         context.warn(f"{error.message}; {plural(len(positions), 'point')} before that were kept")
-    return point_cloud(np.array(positions).reshape(-1, 3), np.array(colours, dtype=np.uint8).reshape(-1, 3), context, file)
+    rgb = np.array(colours, dtype=np.uint8).reshape(-1, 3)
+    return point_cloud(np.array(positions, dtype=np.float64).reshape(-1, 3), rgb, context, file)
 
 
 def point_cloud(positions: np.ndarray, colours: np.ndarray, context: Context, file: Path) -> PointCloud | None:

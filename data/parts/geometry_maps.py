@@ -47,8 +47,8 @@ class NormalFile:
             raise InputError("is not a normal map", file=self.path)
         encoded = np.issubdtype(values.dtype, np.integer)
         normal = torch.from_numpy(values[..., :3].astype(np.float32))
-        if encoded:
-            normal = normal / 127.5 - 1
+        if encoded:  # black: no surface
+            normal = torch.where((normal == 0).all(-1, keepdim=True), 0.0, normal / 127.5 - 1)
         normal = torch.nan_to_num(normal)
         length = normal.norm(dim=-1, keepdim=True)
         normal = torch.where(length > 0.5, normal / length.clamp_min(1e-6), torch.zeros_like(normal))

@@ -60,13 +60,13 @@ def probe(path: Path) -> Header:
         if num_bytes == 0:
             raise UnreadableImage("is empty (0 bytes)")
         with Image.open(path) as image:
+            kind = image.format
+            if kind in ("JPEG", "MPO", "PNG") and not _is_complete(path, kind, num_bytes):
+                raise UnreadableImage(f"is truncated (the file ends after {_megabytes(num_bytes)})")
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
             header = Header(
                 image.width, image.height, _has_alpha(image), orientation if orientation in range(1, 9) else 1
             )
-            kind = image.format
-        if kind in ("JPEG", "MPO", "PNG") and not _is_complete(path, kind, num_bytes):
-            raise UnreadableImage(f"is truncated ({_megabytes(num_bytes)} read, then the file ends)")
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -95,12 +95,13 @@ def decode(path: Path, *, rotate: bool = False, at_least: tuple[int, int] | None
             image.load()
             plain = _eight_bit(image)
     except DECODE_ERRORS as error:
-        raise InputError("cannot be decoded: the image is damaged", file=path, fix="Remove it or copy it again") from error
+        what = "cannot be decoded: the image is damaged"
+        raise InputError(what, file=path, fix="Remove it or copy it again") from error
     return plain.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else plain
 
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Image files of a folder in natural order of their names (``2.jpg`` before ``10.jpg``); hidden ones are left out."""
+    """Image files of a folder in natural order of names (``2.jpg`` before ``10.jpg``); hidden ones are left out."""
     try:
         entries = folder.rglob("*") if recursive else folder.iterdir()
         found = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]

@@ -25,7 +25,7 @@ def read_npy(file: Path) -> np.ndarray:
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a .npz file as float64; members that are no array of numbers are left out. Raises ``InputError``."""
+    """All arrays of a .npz file as float64; members that are not numbers are left out. Raises ``InputError``."""
     out: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -35,15 +35,14 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
             for member in members:
                 if member.file_size > _LARGEST_MEMBER or not member.filename.endswith(".npy"):
                     continue
-                with archive.open(member) as stream:
-                    data = stream.read(_LARGEST_MEMBER + 1)
                 try:
-                    out[member.filename[:-4]] = _array(data)
-                except ValueError:
+                    with archive.open(member) as stream:
+                        out[member.filename[:-4]] = _array(stream.read(_LARGEST_MEMBER + 1))
+                except Exception:  # a damaged member: zlib, zipfile and struct each raise their own kind
                     continue
     except InputError:
         raise
-    except Exception as error:  # zipfile raises a dozen unrelated kinds for damaged archives (zlib, struct, ...)
+    except Exception as error:  # zipfile raises a dozen unrelated kinds for damaged archives
         raise InputError("is not a readable .npz file", file=file, fix="It looks truncated: copy it again") from error
     return out
 

@@ -38,7 +38,7 @@ class PhotoFile:
         Pixels that the photo does not cover have mask 0. Raises ``InputError`` if the file cannot be decoded.
         """
         if same_projection(self.native, camera):
-            image = self._picture(camera.size, exact=True)
+            image = self._picture(camera.size)
             mask = self._mask_image(camera.size)
             return _photo(_planes(image), None if mask is None else _planes(mask)[0])
         # Reduce first to about twice the wanted sampling, warp, then average 2 x 2: an area filter in effect.
@@ -49,7 +49,7 @@ class PhotoFile:
         supersample = 2 if density <= 0.75 else 1
         ratio = min(1.0, density * supersample)
         size = (max(1, round(self.native.width * ratio)), max(1, round(self.native.height * ratio)))
-        image = self._picture(size, exact=True)
+        image = self._picture(size)
         mode = "bilinear" if supersample == 2 else "bicubic"
         planes = _unpremultiplied(
             warp(_premultiplied(_planes(image)), self.native, camera, mode=mode, supersample=supersample)
@@ -62,11 +62,10 @@ class PhotoFile:
             mask = seen if mask is None else torch.minimum(mask, seen)
         return _photo(planes, mask)
 
-    def _picture(self, size: tuple[int, int], *, exact: bool) -> Image.Image:
-        swapped = self.rotate and size[::-1] or size  # JPEG reduction works on the stored picture
-        smallest = (min(size + swapped), min(size + swapped)) if self.rotate else size
-        image = decode(self.path, rotate=self.rotate, at_least=smallest)
-        if exact and image.size != size:
+    def _picture(self, size: tuple[int, int]) -> Image.Image:
+        # JPEG reduction works on the picture as stored, which may lie on its side: bound the short side.
+        image = decode(self.path, rotate=self.rotate, at_least=(min(size), min(size)))
+        if image.size != size:
             image = image.resize(size, _Resampling.BOX if image.width >= size[0] else _Resampling.BICUBIC)
         return image
 

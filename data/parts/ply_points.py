@@ -48,7 +48,10 @@ def read_ply_points(path: Path, context: Context) -> PointCloud | None:
             continue
         if not {"x", "y", "z"} <= {n for n, _ in element.properties}:
             raise InputError("its points lack x, y or z", file=path)
-        rows = _text_rows(data[offset:], element, path) if order == "" else _rows(data, offset, element, layout, context, path)
+        if order == "":
+            rows = _text_rows(data[offset:], element, path)
+        else:
+            rows = _rows(data, offset, element, layout, context, path)
         xyz = np.stack([rows[n].astype(np.float64) for n in ("x", "y", "z")], axis=1)
         return point_cloud(xyz, _colours(rows), context, path)
     raise InputError(_NO_PLY, file=path)

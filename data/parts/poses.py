@@ -32,6 +32,8 @@ def rigid(matrix: object) -> Tensor:
         raise PoseError("is implausibly far away")
     if m.shape == (4, 4) and not np.allclose(m[3], [0, 0, 0, 1], atol=1e-6):
         raise PoseError("does not end in the row 0 0 0 1")
+    if np.abs(m[:3, :3]).max() > _LARGEST:
+        raise PoseError("is not a rotation")
     u, s, vt = np.linalg.svd(m[:3, :3])
     if s[0] < 1e-9 or s[2] < 1e-6 * s[0]:
         raise PoseError("is singular")
@@ -47,9 +49,9 @@ def rigid(matrix: object) -> Tensor:
 
 def rotation_from_quaternion(q: np.ndarray) -> np.ndarray:
     """[4] w, x, y, z (any length) -> [3, 3]. Raises ``PoseError`` if it has no direction."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         norm = np.linalg.norm(q)
-    if not np.isfinite(norm) or norm < 1e-9:
+    if not 1e-9 < norm < _LARGEST:
         raise PoseError("has no rotation (zero or NaN quaternion)")
     w, x, y, z = q / norm
     return np.array([
@@ -61,8 +63,8 @@ def rotation_from_quaternion(q: np.ndarray) -> np.ndarray:
 
 def from_camera_from_world(rotation: np.ndarray, translation: np.ndarray) -> Tensor:
     """``world_from_camera`` [4, 4] of X_camera = R X + t. Raises ``PoseError``."""
-    m = np.concatenate([rotation.T, -(rotation.T @ translation)[:, None]], axis=1)
-    return rigid(m)
+    with np.errstate(all="ignore"):
+        return rigid(np.concatenate([rotation.T, -(rotation.T @ translation)[:, None]], axis=1))
 
 
 def factor_projection(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +76,7 @@ def factor_projection(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(p).all():
         raise PoseError("holds NaN or infinite numbers")
     scale = np.abs(p[:, :3]).max()
-    if scale < 1e-12:
+    if not 1e-12 < scale < 1e15 or np.abs(p[:, 3]).max() > 1e12 * scale:
         raise PoseError("is singular")
     p = p / scale
     det = np.linalg.det(p[:, :3])

@@ -179,7 +179,8 @@ def _decoded(views: list[View], warnings: list[str], progress: Progress | None) 
 
 def _key(source: PhotoSource, native: Camera, camera: Camera) -> str:
     """Names the pixels: the file's path, time and size, its mask's, and both cameras without their place."""
-    parts: list[object] = [native.size, native.intrinsics.tolist(), native.lens, camera.size, camera.intrinsics.tolist()]
+    parts: list[object] = [native.size, native.intrinsics.tolist(), native.lens]
+    parts += [camera.size, camera.intrinsics.tolist()]
     if isinstance(source, PhotoFile):
         parts += [_stamp(source.path), _stamp(source.mask), source.rotate]
     else:

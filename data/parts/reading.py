@@ -82,8 +82,11 @@ def _chosen(path: Path, format: str | None) -> ModuleType:
         if module.matches(path):
             return module
     if path.is_dir():
+        if any(p.suffix.lower() in (".heic", ".heif") for p in path.rglob("*")):
+            raise InputError("HEIC photos cannot be read", file=path, fix="Convert them to JPEG first")
         empty = not any(path.iterdir())
         what = "the folder is empty" if empty else "nothing here that can be read"
         raise InputError(what, file=path, fix="Expected photos, a video, or a capture with camera files "
                          "(transforms.json, COLMAP's sparse/, poses_bounds.npy, cameras_sphere.npz)")  # fmt: skip
-    raise InputError("this kind of file is not a capture", file=path, fix="Give a folder of photos, a video or a camera file")
+    fix = "Give a folder of photos, a video or a camera file"
+    raise InputError("this kind of file is not a capture", file=path, fix=fix)

@@ -14,9 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,15 +46,15 @@ class Posed:
     error_px: float
 
 
-def find_poses(photos: list[Path], work_dir: Path, context: Context, name_of: Callable[[Path], str]) -> Posed:
-    """Poses of ``photos`` (in sequence order), from the cache in ``work_dir`` or computed now. Raises ``InputError``."""
+def find_poses(photos: list[Path], work_dir: Path, context: Context) -> Posed:
+    """Poses of ``photos`` (in sequence order), kept in ``work_dir`` or computed now. Raises ``InputError``."""
     key = hashlib.sha256(repr([_VERSION, [_stamp(p) for p in photos]]).encode()).hexdigest()[:16]
     folder = work_dir / f"poses-{key}"
     if not (folder / "done.json").is_file():
         try:
             shutil.rmtree(folder, ignore_errors=True)
             (folder / "copies").mkdir(parents=True)
-            _compute(photos, folder, context, name_of)
+            _compute(photos, folder, context)
         except OSError as error:
             raise InputError(f"cannot write there ({error.strerror})", file=folder,
                              fix="Free some space or name another output folder") from None  # fmt: skip
@@ -73,7 +71,7 @@ def default_work_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "recon"
 
 
-def _compute(photos: list[Path], folder: Path, context: Context, name_of: Callable[[Path], str]) -> None:
+def _compute(photos: list[Path], folder: Path, context: Context) -> None:
     groups = _copies(photos, folder / "copies", context)
     count = sum(len(g["names"]) for g in groups)
     if count < 3:
@@ -129,10 +127,10 @@ def _load(photos: list[Path], folder: Path, context: Context) -> Posed:
         points = read_points(folder / "sparse", context)
     except (InputError, UnreadableImage, KeyError, IndexError, ValueError):
         shutil.rmtree(folder, ignore_errors=True)
-        raise InputError("the stored poses were damaged and have been removed", file=folder, fix="Run it again") from None
-    context.report(
-        f"{len(found)} of {plural(summary['photos'], 'photo')} placed, {summary['error_px']:.2f} px", len(found), len(found)
-    )
+        what = "the stored poses were damaged and have been removed"
+        raise InputError(what, file=folder, fix="Run it again") from None
+    count = f"{len(found)} of {plural(summary['photos'], 'photo')} placed"
+    context.report(f"{count}, {summary['error_px']:.2f} px", len(found), len(found))
     return Posed(found, points, float(summary["error_px"]))
 
 
@@ -207,8 +205,3 @@ def _lens_exif(photo: Path, ratio: float) -> tuple[Image.Exif, tuple]:
 def _stamp(path: Path) -> tuple[str, int, int]:
     status = path.stat()
     return path.name, status.st_size, status.st_mtime_ns
-
-
-def scratch_dir() -> Path:
-    """A folder for one run, where nothing else can be written."""
-    return Path(tempfile.mkdtemp(prefix="recon-"))

@@ -28,7 +28,7 @@ class FrameCamera:
         self.shared, self.file = shared, file
 
     def make(self, frame: Mapping[str, Any], pose: torch.Tensor, width: int, height: int, time: float) -> Camera:
-        """The camera at the size stated in the file, else at ``width`` x ``height`` of the image. Raises ``InputError``."""
+        """The camera at the size stated in the file, else at that of the image. Raises ``InputError``."""
         w, h = self.stated_size(frame) or (width, height)
         lens = self.lens(frame)
         if lens.model == "EQUIRECTANGULAR":
@@ -76,8 +76,8 @@ class FrameCamera:
                 raise InputError("a fisheye lens with p1, p2 is not supported", file=self.file)
             return Lens("OPENCV_FISHEYE", tuple(k[:4]))
         if model not in _PERSPECTIVE:
-            raise InputError(f'camera_model "{model[:40]}" is not supported', file=self.file,
-                             fix="Known: PINHOLE, OPENCV, OPENCV_FISHEYE, FISHEYE624 and their simple forms")  # fmt: skip
+            fix = "Known: PINHOLE, OPENCV, OPENCV_FISHEYE, FISHEYE624 and their simple forms"
+            raise InputError(f'camera_model "{model[:40]}" is not supported', file=self.file, fix=fix)
         if any(k[3:]):
             return Lens("FULL_OPENCV", (k[0], k[1], p1, p2, *k[2:]))
         if k[2]:  # a third radial term: FULL_OPENCV with an empty denominator
@@ -92,8 +92,8 @@ class FrameCamera:
         fx = fy if fx is None else fx
         fy = fx if fy is None else fy
         if fx is None or fy is None:
-            raise InputError("states no focal length", file=self.file,
-                             fix="Expected fl_x (pixels) or camera_angle_x (radians), or use --poses photos")  # fmt: skip
+            fix = "Expected fl_x (pixels) or camera_angle_x (radians), or use --poses photos"
+            raise InputError("states no focal length", file=self.file, fix=fix)
         if not (0 < fx < 1e7 and 0 < fy < 1e7):
             raise InputError(f"the focal length {min(fx, fy):g} is impossible", file=self.file)
         return fx, fy

@@ -208,6 +208,7 @@ def test_depth_and_normals_follow_the_frame(tiny: Tiny, tmp_path: Path) -> None:
     Image.fromarray(np.full((HEIGHT, WIDTH), 2500, dtype=np.uint16)).save(tmp_path / "d.png")
     Image.new("RGB", (WIDTH, HEIGHT), (128, 128, 255)).save(tmp_path / "n.png")
     edit(file, lambda data: [f.update(depth_file_path="d.png", normal_file_path="n.png") for f in data["frames"]])
+    edit(file, lambda data: data["frames"][1].update(normal_frame="camera"))
     capture = read(tmp_path)
     view = capture.views[1]
     assert view.depth is not None
@@ -215,6 +216,9 @@ def test_depth_and_normals_follow_the_frame(tiny: Tiny, tmp_path: Path) -> None:
     assert float(view.depth()[3, 3]) == pytest.approx(2.5 * capture.world_from_source.scale, rel=1e-5)
     towards_camera = -view.camera.forward.to(torch.float32)  # OpenGL z points backwards
     assert float(view.normal()[3, 3] @ towards_camera) == pytest.approx(1, abs=1e-3)
+    in_world = capture.views[0].normal
+    assert in_world is not None
+    assert in_world()[3, 3].tolist() == pytest.approx([0, 0, 1], abs=6e-3)
 
 
 def test_own_points_of_transforms(tiny: Tiny, tmp_path: Path) -> None:

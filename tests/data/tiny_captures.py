@@ -41,7 +41,9 @@ def make_tiny() -> Tiny:
     return Tiny(np.array(poses), points, tuple(f"{i:03d}.png" for i in range(COUNT)))
 
 
-def write_images(folder: Path, names: tuple[str, ...], size: tuple[int, int] = (WIDTH, HEIGHT), mode: str = "RGB") -> None:
+def write_images(
+    folder: Path, names: tuple[str, ...], size: tuple[int, int] = (WIDTH, HEIGHT), mode: str = "RGB"
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     for name in names:
