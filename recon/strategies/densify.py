@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.params import RowChange
 from recon.protocols import Optimizer, Problem
-from recon.strategies.splat_surgery import sample_offsets
+from recon.strategies.splat_surgery import morton_order, sample_offsets
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ class _Densify:
             faded |= params["log_scales"].detach().amax(1).exp() > s.max_size * self.radius
         faded |= ~torch.isfinite(params["means"].detach()).all(1)
         if not bool(faded.all()):
-            _apply(problem, optimizer, RowChange.select(~faded))
+            left = (~faded).nonzero().squeeze(1)
+            left = left[morton_order(params["means"].detach()[left])]  # neighbours share packs and cache lines
+            _apply(problem, optimizer, RowChange.select(left))
         self.pull, self.seen = torch.zeros(params.rows), torch.zeros(params.rows)
         return f"{len(clone_rows)} cloned, {len(split_rows)} split, {int(faded.sum())} pruned"
 

@@ -21,3 +21,21 @@ def rotate(quaternions: Tensor, v: Tensor) -> Tensor:
     w, u = q[:, :1], q[:, 1:]
     t = 2 * torch.linalg.cross(u, v)
     return v + w * t + torch.linalg.cross(u, t)
+
+
+def morton_order(means: Tensor) -> Tensor:
+    """[n] permutation that puts neighbours in space next to each other in memory (21-bit Morton codes per axis)."""
+    low, high = means.amin(0), means.amax(0)
+    cell = ((means - low) / (high - low).clamp_min(1e-12) * (2**21 - 1)).double().nan_to_num(0).long().clamp(0, 2**21 - 1)
+    code = torch.zeros(len(means), dtype=torch.int64)
+    for axis in range(3):
+        code |= _spread(cell[:, axis]) << axis
+    return torch.sort(code, stable=True).indices
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Puts two zero bits between the lowest 21 bits of each number."""
+    for shift, mask in ((32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F),
+                        (4, 0x10C30C30C30C30C3), (2, 0x1249249249249249)):
+        x = (x | (x << shift)) & mask
+    return x

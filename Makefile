@@ -1,0 +1,65 @@
+# `make demo` and `make test` are all a fresh machine needs: Debian or Ubuntu, Python 3.11+, a C++ compiler.
+PYTHON ?= python3
+VENV ?= .venv
+# Any torch >= 2.5 works, the CPU build too; to choose another: make demo TORCH="torch==2.9.0"
+TORCH ?= torch==2.13.0
+RUN := runs/sample
+bin := $(VENV)/bin
+sources := $(shell find cuda -type f) CMakeLists.txt pyproject.toml
+
+.PHONY: demo test lint dev cuda-check typing clean
+
+demo: $(VENV)/installed
+	@test ! -e $(RUN) || { echo "$(RUN) is there already; showing where it is. Remove it to fit again."; }
+	@test -e $(RUN) || $(bin)/recon fit data/sample --preset fast --out $(RUN)
+	@test -e $(RUN)/orbit.mp4 || $(bin)/recon render $(RUN) --path orbit --out $(RUN)/orbit.mp4
+	@echo
+	@echo "The scene:      $(RUN)/scene.ply  (drop it on any splat viewer)"
+	@echo "A flight:       $(RUN)/orbit.mp4"
+	@echo "Photo | render: $(RUN)/compare/"
+	@echo "Your photos:    $(bin)/recon fit ~/photos"
+
+test: $(VENV)/installed-test
+	$(bin)/python -P -m pytest
+
+lint: $(VENV)/installed-lint typing
+	$(bin)/ruff check .
+	$(bin)/clang-format --dry-run --Werror $$(git ls-files 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu')
+	$(bin)/mypy
+
+# CUDA sources and the headers shared with the CPU compile for two architectures; skipped where there is no nvcc.
+cuda-check:
+	@if command -v nvcc >/dev/null; then \
+	  for arch in sm_80 sm_90; do echo "nvcc $$arch" && \
+	    nvcc -std=c++17 -arch=$$arch -Icuda -c cuda/check/headers.cu -o /dev/null || exit 1; done; \
+	else echo "cuda-check skipped: no nvcc on PATH"; fi
+
+# Links that let type checkers and editors see the top-level folders as parts of the package.
+typing:
+	@mkdir -p build/typing/recon
+	@for f in recon/*; do ln -sfn "$(CURDIR)/$$f" build/typing/recon/$$(basename $$f); done
+	@for d in app data viewer configs; do ln -sfn "$(CURDIR)/$$d" build/typing/recon/$$d; done
+
+dev: $(VENV)/installed-test typing
+
+$(VENV)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(bin)/pip install --quiet --upgrade pip
+	$(bin)/pip install --quiet $(TORCH)
+	$(bin)/pip install --quiet "scikit-build-core>=1.1" "nanobind>=3.1" "cmake>=3.24" ninja
+	@touch $@
+
+$(VENV)/installed: $(VENV)/python $(sources)
+	$(bin)/pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(bin)/pip install --quiet --no-build-isolation --editable ".[test]"
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed
+	$(bin)/pip install --quiet --no-build-isolation --editable ".[test,lint]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build
