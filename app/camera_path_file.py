@@ -42,7 +42,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> CameraPath:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("no such file", file=path) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not readable JSON ({error})", file=path) from None
     if not isinstance(content, dict):
         raise InputError("must hold a JSON object", file=path)
@@ -56,6 +56,8 @@ def read(path: Path, size: tuple[int, int] | None = None) -> CameraPath:
     cameras = []
     for i, item in enumerate(items):
         try:
+            if not isinstance(item, dict):
+                raise ValueError("not an object")
             camera = reader(item, content, size)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else f"is wrong: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import io
 import re
 import warnings
@@ -22,12 +23,19 @@ def option(metavar: str, default: str = "") -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})" if default else "")
 
 
+def flag() -> Any:
+    """Annotation of a switch that is off unless given."""
+    return tyro.conf.arg(help_behavior_hint="")
+
+
 def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = None, description: str | None = None
           ) -> T:
     """Builds ``kind`` (a dataclass) from ``argv``. Raises InputError for what cannot be parsed, SystemExit(0) for help.
 
     tyro draws its errors as boxes; they are read here and said in our form: one cause, and what to do.
     """
+    if description is None:
+        description = inspect.getdoc(kind) or ""
     options: dict[str, Any] = {} if default is None else {"default": default}
     said = io.StringIO()
     try:
@@ -43,10 +51,10 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
 
 def _explained(box: str, prog: str) -> InputError:
     """Our error from the text of tyro's error box."""
-    lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in box.splitlines()]
-    lines = [line for line in lines if line and not re.fullmatch(r"─+", line)]
-    title = lines[0].strip("─ ") if lines else "Unclear"
-    body = [line for line in lines[1:] if not re.match(r"[─ ]*$", line)]
+    lines = [re.sub(r"^[+|]|[+|]$|[│╭╮╰╯]", " ", line.strip()).strip() for line in box.splitlines()]
+    lines = [line for line in lines if not re.fullmatch(r"[-─ ]*", line)]
+    title = lines[0].strip("-─ ") if lines else "Unclear"
+    body = lines[1:]
     help_line = f"All options: {prog} --help"
     for i, line in enumerate(body):
         if line.startswith("Unrecognized options:"):

@@ -34,7 +34,7 @@ def coloured(value: np.ndarray, ramp: np.ndarray = _RAMP) -> np.ndarray:
 
 def depth_range(depth: Tensor) -> tuple[float, float]:
     """(near, far) that show a depth map [height, width] well: its 2nd and 98th percentile where something was hit."""
-    hit = depth[depth > 0]
+    hit = depth[(depth > 0) & torch.isfinite(depth)]
     if not len(hit):
         return 0.0, 1.0
     near, far = np.percentile(hit.numpy(), [2, 98]).tolist()

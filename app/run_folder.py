@@ -224,7 +224,7 @@ def read_config(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("no such file", file=path) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"cannot be read ({error})", file=path) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -292,7 +292,7 @@ def create(path: Path | None, scene: str, method: str) -> RunFolder:
 def _read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read ({error})", file=path) from None
     if not isinstance(content, dict):
         raise InputError("does not hold a JSON object", file=path)

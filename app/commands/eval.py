@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from recon.app import command_line
-from recon.app.command_line import option
+from recon.app.command_line import flag, option
 from recon.errors import InputError
 
 
@@ -32,7 +32,7 @@ class Arguments:
     scene: Annotated[str | None, option("SCENE", "where they were")] = None
 
     # print JSON, like metrics.json
-    json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    json: Annotated[bool, flag()] = False
 
 
 def run(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from recon.app import command_line
-from recon.app.command_line import option
+from recon.app.command_line import flag, option
 from recon.errors import InputError
 
 
@@ -33,7 +33,7 @@ class Arguments:
     out: tyro.conf.Positional[Annotated[str, option("OUT")]]
 
     # replace OUT where it exists
-    overwrite: Annotated[bool, option("")] = False
+    overwrite: Annotated[bool, flag()] = False
 
 
 def run(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from recon.app import catalogue, command_line, sizes
-from recon.app.command_line import option
+from recon.app.command_line import flag, option
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class Arguments:
     config: Annotated[str | None, option("FILE")] = None
 
     # print nothing but errors
-    quiet: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    quiet: Annotated[bool, flag()] = False
 
     # print events as JSON, one per line
-    json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    json: Annotated[bool, flag()] = False
 
 
 def description() -> str:

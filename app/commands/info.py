@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from recon.app import command_line
-from recon.app.command_line import option
+from recon.app.command_line import flag, option
 from recon.errors import InputError
 
 
@@ -29,7 +29,7 @@ class Arguments:
     path: tyro.conf.Positional[Annotated[str, option("FILE|RUN|SCENE")]]
 
     # print JSON
-    json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    json: Annotated[bool, flag()] = False
 
 
 def run(argv: Sequence[str]) -> int:

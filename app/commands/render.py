@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from recon.app import command_line, sizes
-from recon.app.command_line import option
+from recon.app.command_line import flag, option
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Arguments:
     fps: Annotated[float | None, option("N", "30, or what FILE says")] = None
 
     # with --channel depth: also exact 16-bit PNG files; the unit is written to depth.json
-    depth16: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    depth16: Annotated[bool, flag()] = False
 
     # colour behind everything: black, white or three numbers like 0.1,0.2,0.3
     background: Annotated[str | None, option("COLOUR", "white where the photos have alpha, else black")] = None
