@@ -13,7 +13,7 @@ namespace recon::adam {
 namespace {
 
 constexpr int64_t kBlockFloats = 2048;
-constexpr int kLongRow = 2 * kLanes;  // rows at least this wide are updated one by one where some are skipped
+constexpr int kLongRow = 2 * kLanes;  // a row at least this wide is worth walking by itself
 
 struct Block {
   const Tensor* tensor;
@@ -119,15 +119,16 @@ int64_t update_block(const Block& block, const Step& step, const Updater& update
 
   uint8_t chosen[kBlockFloats];
   int64_t count = rows, skipped = 0;
-  // The block's gradients are checked in one go, except where that would read long rows that nobody chose.
-  const bool by_row = step.active && t.width >= kLongRow;
-  const bool sound = !by_row && usable(t.grad + begin, end - begin);
   if (step.active) {
     count = 0;
     for (int64_t r = 0; r < rows; ++r) count += chosen[r] = step.active[block.row0 + r] != 0;
-  } else if (!sound) {
+    if (count == 0) return 0;
+  } else {
     std::fill_n(chosen, rows, uint8_t(1));
   }
+  // Few long rows are walked one by one; otherwise it is quicker to stream the whole block and keep the idle lanes.
+  const bool by_row = t.width >= kLongRow && count * 4 < rows;
+  const bool sound = !by_row && usable(t.grad + begin, end - begin);
   if (!sound) {
     for (int64_t r = 0; r < rows; ++r) {
       if (!chosen[r] || usable(t.grad + begin + r * t.width, t.width)) continue;
@@ -139,7 +140,7 @@ int64_t update_block(const Block& block, const Step& step, const Updater& update
   if (count == 0) return skipped;
   if (count == rows) {
     updater.run(t, begin, end, end, all);
-  } else if (t.width >= kLongRow) {
+  } else if (by_row) {
     for (int64_t r = 0, last; r < rows; r = last) {
       last = r + 1;
       if (!chosen[r]) continue;
