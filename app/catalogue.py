@@ -36,9 +36,9 @@ class Method:
 def folder() -> Path:
     """Where the preset files live."""
     spec = importlib.util.find_spec("recon.configs")
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError("recon.configs is not installed")
-    return Path(next(iter(spec.submodule_search_locations)))
+    return Path(spec.origin).parent
 
 
 def names() -> list[str]:

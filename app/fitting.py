@@ -106,7 +106,12 @@ class FitJob:
             raise InputError("is a file, not a folder", file=request.out, fix="Choose another --out.")
         system = request.system or catalogue.load(self.method, self.preset)
         if request.steps is not None:
-            system = dataclasses.replace(system, steps=check_steps(request.steps))
+            steps = check_steps(request.steps)
+            if request.system is None:  # a shorter plan also acts more often; explicit settings stay as they are
+                from recon.fit.plan import with_steps
+
+                system = with_steps(system, steps)
+            system = dataclasses.replace(system, steps=steps)
         if request.masks is not None:
             system = dataclasses.replace(system, masks=request.masks)
         self.capture = self._read(request.out.parent if request.out else Path("runs"))
@@ -117,10 +122,14 @@ class FitJob:
             system = plan_for_time(self.capture, system, request.time, self.seed)
         self.system = system
         self.folder = run_folder.create(request.out, self.capture.name, self.method)
-        self._lock = self.folder.lock()
-        self.folder.write_config(self._config())
-        self.folder.write_cameras(self.capture)
-        self.folder.write_readme(request.command or "recon.fit(...)", str(self.capture.root))
+        try:
+            self._lock = self.folder.lock()
+            self.folder.write_config(self._config())
+            self.folder.write_cameras(self.capture)
+            self.folder.write_readme(request.command or "recon.fit(...)", str(self.capture.root))
+        except OSError:  # disk full before anything happened: leave nothing behind
+            self.folder.discard()
+            raise
         self._make_fit(resume=False, until=request.until)
 
     @classmethod
@@ -178,7 +187,7 @@ class FitJob:
 
         kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
         seconds = self.request.time
-        timing = sizes.format_about(seconds) if seconds else f"{until or self.system.steps:,} steps"
+        timing = f"{until or self.system.steps:,} steps" + (f" in {sizes.format_about(seconds)}" if seconds else "")
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
                                      f"memory ≤ {sizes.format_bytes(self.memory)}")
         self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume, until=until,

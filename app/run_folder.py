@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -62,6 +63,13 @@ class RunFolder:
         except OSError:  # a file system without locks
             pass
         return handle
+
+    def discard(self) -> None:
+        """Takes back a run that never began: removes what was just written, and the folder if that empties it."""
+        for name in (CONFIG, "cameras.json", "README.txt", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def write_config(self, config: dict[str, Any]) -> None:
         import yaml
