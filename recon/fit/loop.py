@@ -48,7 +48,6 @@ class Fit:
             self.field.initialise(capture, seed)
         else:
             self.field.params.load_state(state["params"])
-            self.field.load_state(state["field"])
         self.problem = FitProblem(capture, system, self.field, seed, memory)
         self.optimizer = system.optimizer.build(self.field, self.problem.radius, system.steps)
         self.strategies = {
@@ -162,6 +161,7 @@ class Fit:
         return state
 
     def _load(self, state: dict[str, Any]) -> None:
+        self.field.load_state(state["field"])  # after the strategies were built: building one may set the field up
         self.problem.step = int(state["step"])
         self._seconds_before = float(state["seconds"])
         self._peak = int(state["peak_memory_bytes"])
