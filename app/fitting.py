@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recon.app import atomic, catalogue, machine, results, run_folder, settings, sizes
 from recon.app.reporters import QuietReporter, Reporter
@@ -57,7 +57,7 @@ class FitRequest:
     out: Path | None = None
     format: str | None = None
     holdout: int | None = None
-    masks: str | None = None
+    masks: Literal["auto", "ignore", "object", "off"] | None = None
     poses: str | None = None
     until: int | None = None
     command: str = ""

@@ -72,7 +72,7 @@ def write_image(path: Path, pixels: np.ndarray, quality: int = 92) -> None:
     from PIL import Image
 
     with atomic.replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, **({"quality": quality} if path.suffix == ".jpg" else {}))
+        Image.fromarray(pixels).save(temporary, quality=quality)  # PNG takes no notice of it
 
 
 def write_depth16(path: Path, depth: Tensor, unit: float) -> None:

@@ -145,7 +145,6 @@ def _rows(name: str, value: Any, kind: Any, help: str) -> Iterator[Setting]:
         yield Setting(name, text, shown, help)
 
 
-@cache
 def comments(kind: type) -> dict[str, str]:
     """Field name -> the comment above it or behind it in the source, base classes included."""
     out: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import signal
 import sys
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from recon.app.fitting import FitJob, FitRequest
     from recon.app.reporters import Reporter
 
-Positional = tyro.conf.Positional
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -36,7 +35,7 @@ class Arguments:
     """
 
     # folder of photos, COLMAP or nerfstudio project, Blender scene, LLFF or NeuS data, or a video
-    scene: Positional[Annotated[str | None, option("SCENE")]] = None
+    scene: tyro.conf.Positional[Annotated[str | None, option("SCENE")]] = None
 
     # how to represent the scene; the list is below, more with: recon methods
     method: Annotated[str | None, option("NAME", "gaussians")] = None
@@ -193,12 +192,17 @@ def _parse_with_settings(words: Sequence[str], base: Any) -> tuple[Arguments, An
 
             kind = typing.get_type_hints(type(base))[f.name]
         mark = tyro.conf.arg(name=f.name, help=notes.get(f.name) or None)
-        rows.append((name, Annotated[kind, mark], dataclasses.field(default_factory=lambda value=value: value)))
+        default: Any = dataclasses.field(default_factory=functools.partial(_same, value))
+        rows.append((name, Annotated[kind, mark], default))
     full = dataclasses.make_dataclass("FitArguments", rows, bases=(Arguments,), frozen=True)
     parsed: Any = command_line.parse(full, words, prog="recon fit", description="")
     changed = {f.name: getattr(parsed, f.name if f not in nested else f.name + "_settings") for f in own + nested}
     ours = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(Arguments)}
     return Arguments(**ours), dataclasses.replace(base, **changed)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _resume_without_value(words: Sequence[str]) -> list[str]:

@@ -122,9 +122,9 @@ def _shots(arguments: Arguments, scene: Run, size: tuple[int, int] | None) -> tu
 
     fps = arguments.fps or 30.0
     if arguments.cameras:
-        path = camera_path_file.read(Path(arguments.cameras), size)
-        named = [Shot(f"frame_{i:05d}", c) for i, c in enumerate(path.cameras)]
-        return named, arguments.fps or path.fps or 30.0, True
+        given = camera_path_file.read(Path(arguments.cameras), size)
+        named = [Shot(f"frame_{i:05d}", c) for i, c in enumerate(given.cameras)]
+        return named, arguments.fps or given.fps or 30.0, True
     frames = max(2, round(arguments.seconds * fps))
     if scene.saved is None:
         if arguments.path == "spiral":
@@ -219,7 +219,7 @@ def _common_range(scene: Run, shots: list[Shot]) -> tuple[float, float]:
     ranges = []
     for shot in few:
         small = shot.camera.scaled(max(16, shot.camera.width // 4), max(16, shot.camera.height // 4))
-        ranges.append(pictures.depth_range(scene.render(small, want=("rgb", "depth")).depth))
+        ranges.append(pictures.depth_range(scene.render(small, want=("rgb", "depth")).channel("depth")))
     return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
 
