@@ -41,19 +41,15 @@ class PhotoFile:
             image = self._picture(camera.size)
             mask = self._mask_image(camera.size)
             return _photo(_planes(image), None if mask is None else _planes(mask)[0])
-        # Reduce first to about twice the wanted sampling, warp, then average 2 x 2: an area filter in effect.
+        # Reduce to the wanted sampling with an area filter, then move pixels by less than their size: bicubic suffices.
         density = max(
             float(camera.intrinsics[0] / self.native.intrinsics[0]),
             float(camera.intrinsics[1] / self.native.intrinsics[1]),
         )
-        supersample = 2 if density <= 0.75 else 1
-        ratio = min(1.0, density * supersample)
+        ratio = min(1.0, density)
         size = (max(1, round(self.native.width * ratio)), max(1, round(self.native.height * ratio)))
         image = self._picture(size)
-        mode = "bilinear" if supersample == 2 else "bicubic"
-        planes = _unpremultiplied(
-            warp(_premultiplied(_planes(image)), self.native, camera, mode=mode, supersample=supersample)
-        )
+        planes = _unpremultiplied(warp(_premultiplied(_planes(image)), self.native, camera))
         mask_image, seen = self._mask_image(self.native.size), coverage(self.native, camera)
         mask = None
         if mask_image is not None:

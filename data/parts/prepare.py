@@ -195,7 +195,7 @@ def _stamp(path: Path | None) -> tuple | None:
         status = path.stat()
     except OSError:
         return (str(path),)
-    return (str(path.resolve()), status.st_mtime_ns, status.st_size)
+    return (str(path.absolute()), status.st_mtime_ns, status.st_size)
 
 
 def _field_of_view(camera: Camera) -> str:

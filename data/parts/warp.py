@@ -38,14 +38,10 @@ def same_projection(a: Camera, b: Camera) -> bool:
     return torch.allclose(scaled.intrinsics, b.intrinsics, rtol=0, atol=1e-6 * b.width)
 
 
-def source_positions(native: Camera, target: Camera, rows: slice, supersample: int = 1) -> Tensor:
-    """Where the pixel centres of ``rows`` of ``target`` lie in ``native``: [rows, width, 2] in 0..1 of its size.
-
-    With ``supersample`` s every pixel is an s x s block of samples, and rows count samples.
-    """
-    s = supersample
-    y = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) / s
-    x = (torch.arange(target.width * s, dtype=torch.float64) + 0.5) / s
+def source_positions(native: Camera, target: Camera, rows: slice) -> Tensor:
+    """Where the pixel centres of ``rows`` of ``target`` lie in ``native``: [rows, width, 2] in 0..1 of its size."""
+    y = torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5
+    x = torch.arange(target.width, dtype=torch.float64) + 0.5
     pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
     fx, fy, cx, cy = target.intrinsics
     uv = torch.stack([(pixels[..., 0] - cx) / fx, (pixels[..., 1] - cy) / fy], dim=-1)
@@ -54,10 +50,9 @@ def source_positions(native: Camera, target: Camera, rows: slice, supersample: i
 
 
 @lru_cache(maxsize=4)
-def _whole_grid(native: _Projection, target: _Projection, supersample: int) -> Tensor:
+def _whole_grid(native: _Projection, target: _Projection) -> Tensor:
     """The sampling grid of a whole picture; photos of one camera share it."""
-    rows = slice(0, target.size[1] * supersample)
-    return _to_grid(source_positions(native.camera(), target.camera(), rows, supersample))
+    return _to_grid(source_positions(native.camera(), target.camera(), slice(0, target.size[1])))
 
 
 def _to_grid(position: Tensor) -> Tensor:
@@ -65,30 +60,25 @@ def _to_grid(position: Tensor) -> Tensor:
     return (2 * position - 1).clamp(-4, 4).to(torch.float32)
 
 
-def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic", supersample: int = 1) -> Tensor:
+def warp(planes: Tensor, native: Camera, target: Camera, *, mode: str = "bicubic") -> Tensor:
     """Planes [channels, h, w] (any sampling of ``native``'s image) -> [channels, height, width] of ``target``.
 
-    uint8 in, uint8 out, rounded; with ``supersample`` > 1 samples are averaged. Mode is that of ``grid_sample``.
-    Samples outside the image repeat its border; see ``coverage``.
+    uint8 in, uint8 out, rounded. Mode is that of ``grid_sample``; bring ``planes`` to about the target's sampling
+    first, nothing is averaged here. Samples outside the image repeat its border; see ``coverage``.
     """
-    s = supersample
     image = planes.to(torch.float32)[None]
     out = torch.empty(len(planes), target.height, target.width, dtype=planes.dtype)
-    step = max(1, _ROWS // s)
     whole = None
-    if target.width * target.height * s * s <= _LARGEST_KEPT_GRID:
-        whole = _whole_grid(_Projection.of(native), _Projection.of(target), s)
-    for top in range(0, target.height, step):
-        bottom = min(top + step, target.height)
-        rows = slice(top * s, bottom * s)
-        grid = whole[rows] if whole is not None else _to_grid(source_positions(native, target, rows, s))
+    if target.width * target.height <= _LARGEST_KEPT_GRID:
+        whole = _whole_grid(_Projection.of(native), _Projection.of(target))
+    for top in range(0, target.height, _ROWS):
+        rows = slice(top, min(top + _ROWS, target.height))
+        grid = whole[rows] if whole is not None else _to_grid(source_positions(native, target, rows))
         band = torch.nn.functional.grid_sample(
             image, grid[None], mode=mode, padding_mode="border", align_corners=False
         )
-        if s > 1:
-            band = torch.nn.functional.avg_pool2d(band, s)
         band = band[0]
-        out[:, top:bottom] = band.round().clamp(0, 255).to(torch.uint8) if planes.dtype == torch.uint8 else band
+        out[:, rows] = band.round().clamp(0, 255).to(torch.uint8) if planes.dtype == torch.uint8 else band
     return out
 
 
