@@ -190,6 +190,10 @@ RECON_HD p16 exp2(const p16& a) {
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return _mm512_scalef_ps(detail::exp2_fraction(p16(_mm512_sub_ps(x, n))).v, n);
 }
+RECON_HD p16 exp2_near(const p16& a) {
+  const __m512 n = _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return _mm512_scalef_ps(detail::exp2_fraction(p16(_mm512_sub_ps(a.v, n))).v, n);
+}
 RECON_HD p16 log2(const p16& a) {
   __m512 m = _mm512_getmant_ps(a.v, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
   const __m512 e = _mm512_getexp_ps(_mm512_div_ps(a.v, m));
@@ -250,6 +254,11 @@ RECON_HD p8 exp2(const p8& a) {
   const __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m256i shift = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
   return _mm256_mul_ps(detail::exp2_fraction(p8(_mm256_sub_ps(x, n))).v, _mm256_castsi256_ps(shift));
+}
+RECON_HD p8 exp2_near(const p8& a) {
+  const __m256 n = _mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256i shift = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  return _mm256_mul_ps(detail::exp2_fraction(p8(_mm256_sub_ps(a.v, n))).v, _mm256_castsi256_ps(shift));
 }
 RECON_HD p8 log2(const p8& a) {  // split so that the mantissa lies in [sqrt(1/2), sqrt(2))
   const __m256i bits = _mm256_castps_si256(a.v);

@@ -84,6 +84,12 @@ RECON_HD p4 log2(const p4& a) {
   return p4(__builtin_convertvector(e, detail::f4)) + detail::log2_mantissa(p4((detail::f4)(bits - (e << 23))));
 }
 template <>
+RECON_HD m4 from_bits<p4>(uint32_t bits) {
+  const int b = int(bits);
+  const detail::i4 lane = {1, 2, 4, 8};
+  return {(detail::i4{b, b, b, b} & lane) == lane};
+}
+template <>
 struct io<p4> {
   static RECON_HD p4 load(const float* p) {
     p4 r;

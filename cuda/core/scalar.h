@@ -51,6 +51,12 @@ RECON_HD double rcp(double a) { return 1.0 / a; }
 inline constexpr double kLog2E = 1.4426950408889634074;
 inline constexpr double kLn2 = 0.69314718055994530942;
 
+// exp2 where the caller masks out what is not in [-126, 127]: lanes outside may hold anything.
+template <class F>
+RECON_HD F exp2_near(const F& a) {
+  return exp2(a);
+}
+
 // exp and log of any number type, through the base-2 pair that the hardware is good at.
 template <class F>
 RECON_HD F exp(const F& a) {

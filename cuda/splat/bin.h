@@ -17,6 +17,11 @@ namespace recon {
 
 inline constexpr int kTile = 16;
 
+// Tiles whose pixel centres the bounding box of a Gaussian's alpha >= 1/255 ellipse covers; empty if x0 > x1 or y0 > y1.
+struct tile_rect {
+  int16_t x0, y0, x1, y1;
+};
+
 // Lists of one rendered picture, reused from step to step so that memory is allocated once.
 struct bins {
   int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
@@ -26,51 +31,84 @@ struct bins {
   std::vector<uint32_t> row, slot;                           // per tile entry: Gaussian and its instance
   std::vector<uint32_t> used;                                // [tiles] entries looked at before every pixel ended
   std::vector<uint64_t> block_mask;                          // per tile entry: pixel blocks it contributes to
+  std::vector<tile_rect> rects;                              // per row
   std::vector<std::vector<uint32_t>> chunk_tiles;            // scratch
   std::vector<uint32_t> chunk_counts;
   size_t instances() const { return row.size(); }
+  // (Gaussian, pixel block) pairs that the last picture visited.
+  size_t block_visits() const {
+    size_t n = 0;
+    for (size_t t = 0; t < used.size(); ++t)
+      for (uint32_t e = tile_begin[t]; e < tile_begin[t] + used[t]; ++e) n += __builtin_popcountll(block_mask[e]);
+    return n;
+  }
   size_t bytes() const {
     size_t b = 0;
     for (const auto* v : {&keys, &order, &swap_keys, &swap_order, &slot_begin, &tile_begin, &row, &slot, &used,
                           &chunk_counts})
       b += v->capacity() * 4;
     for (const auto& v : chunk_tiles) b += v.capacity() * 4;
-    return b + block_mask.capacity() * 8;
+    return b + block_mask.capacity() * 8 + rects.capacity() * sizeof(tile_rect);
   }
 };
 
-// Calls visit(tile) for every tile that has a pixel centre inside the alpha >= 1/255 ellipse of a record.
-// Per tile row the exact x-extent of ellipse and row strip gives a contiguous run of tiles.
+// Bins may hold too much, never too little: the pixel test decides.
+inline constexpr float kSlack = 2e-3f;
+
+inline float reach_of(float log2_opacity) {  // t: the ellipse is d^T K d <= t
+  return float(2 * kLn2) * (log2_opacity + float(kLog2Of255)) * 1.0001f + 1e-4f;
+}
+
+template <class S>
+inline tile_rect rect_of(const S* r, int width, int height) {
+  const float A = float(r[kA]), B = float(r[kB]), C = float(r[kC]), mx = float(r[kMx]), my = float(r[kMy]);
+  const float det = A * C - B * B, t = reach_of(float(r[kLog2Opacity]));
+  float hx = float(r[kRadius]), hy = hx;  // where rounding lost the ellipse: the box of the radius
+  if (det > 0) {
+    const float scale = t / det;
+    hx = std::sqrt(scale * C);
+    hy = std::sqrt(scale * A);
+  }
+  // first tile with a centre 16 i + 15.5 >= left, last tile with a centre 16 i + 0.5 <= right
+  constexpr float kInverse = 1.0f / kTile;
+  const auto low = [](float v) { return v <= 0 ? 0.0f : std::min(v, 32000.0f); };
+  const float left = low((mx - hx - kSlack + 0.5f) * kInverse), right = (mx + hx + kSlack - 0.5f) * kInverse;
+  const float top = low((my - hy - kSlack + 0.5f) * kInverse), bottom = (my + hy + kSlack - 0.5f) * kInverse;
+  const float last_x = float((width - 1) / kTile), last_y = float((height - 1) / kTile);
+  if (right < 0 || bottom < 0) return {1, 1, 0, 0};
+  return {int16_t(left), int16_t(top), int16_t(std::min(right, last_x)), int16_t(std::min(bottom, last_y))};
+}
+
+// Calls visit(tile) for every tile that has a pixel centre inside the ellipse. A box of one row or one column is exact;
+// else, per tile row, the x-extent of ellipse and row strip gives a contiguous run of tiles.
 template <class S, class Visit>
-inline void for_each_tile(const S* record, int width, int height, int tiles_x, const Visit& visit) {
-  const float A = float(record[kA]), B = float(record[kB]), C = float(record[kC]);
-  const float mx = float(record[kMx]), my = float(record[kMy]);
-  const float t = float(2 * kLn2) * (float(record[kLog2Opacity]) + float(kLog2Of255)) * 1.0001f + 1e-4f;
-  const float det = A * C - B * B;
-  if (!(det > 0) || !(t > 0)) {  // rounding lost the ellipse: take the whole box of the radius
-    const float r = float(record[kRadius]);
-    const int x0 = std::max(0, int((mx - r) / kTile)), x1 = std::min(tiles_x - 1, int((mx + r) / kTile));
-    const int y0 = std::max(0, int((my - r) / kTile)), y1 = std::min((height - 1) / kTile, int((my + r) / kTile));
-    for (int ty = y0; ty <= y1; ++ty)
-      for (int tx = x0; tx <= x1; ++tx) visit(ty * tiles_x + tx);
+inline void for_each_tile(const S* record, const tile_rect& rect, int height, int tiles_x, const Visit& visit) {
+  if (rect.x0 >= rect.x1 || rect.y0 >= rect.y1) {
+    for (int ty = rect.y0; ty <= rect.y1; ++ty)
+      for (int tx = rect.x0; tx <= rect.x1; ++tx) visit(ty * tiles_x + tx);
     return;
   }
-  constexpr float kSlack = 2e-3f;  // bins may hold too much, never too little; the pixel test decides
-  const float hx = std::sqrt(t * C / det) + kSlack, hy = std::sqrt(t * A / det) + kSlack;
-  const float top = std::max(my - hy, 0.5f), bottom = std::min(my + hy, height - 0.5f);
-  if (top > bottom) return;
-  const float inverse_a = 1.0f / A, y_of_extreme_x = -B / C * hx;
-  const int row0 = int((top - 0.5f) / kTile), row1 = int((bottom - 0.5f) / kTile);
-  const int last_tile = (width - 1) / kTile;
-  for (int ty = row0; ty <= row1; ++ty) {
-    const float u0 = std::max(ty * kTile + 0.5f, top) - my, u1 = std::min(ty * kTile + kTile - 0.5f, bottom) - my;
+  const float A = float(record[kA]), B = float(record[kB]), C = float(record[kC]);
+  const float mx = float(record[kMx]), my = float(record[kMy]);
+  const float det = A * C - B * B, t = reach_of(float(record[kLog2Opacity]));
+  if (!(det > 0)) {
+    for (int ty = rect.y0; ty <= rect.y1; ++ty)
+      for (int tx = rect.x0; tx <= rect.x1; ++tx) visit(ty * tiles_x + tx);
+    return;
+  }
+  const float inverse_a = 1.0f / A, hx = std::sqrt(t * C / det), hy = std::sqrt(t * A / det) + kSlack;
+  const float y_of_extreme_x = -B / C * hx, ta = t * A;
+  constexpr float kInverse = 1.0f / kTile;
+  for (int ty = rect.y0; ty <= rect.y1; ++ty) {
+    const float u0 = std::max(ty * kTile + 0.5f - my, -hy);
+    const float u1 = std::min(std::min(ty * kTile + kTile - 0.5f, height - 0.5f) - my, hy);
     if (u0 > u1) continue;
     const float ur = std::min(std::max(y_of_extreme_x, u0), u1), ul = std::min(std::max(-y_of_extreme_x, u0), u1);
-    const float right = mx + (-B * ur + std::sqrt(std::max(t * A - det * ur * ur, 0.0f))) * inverse_a + kSlack;
-    const float left = mx + (-B * ul - std::sqrt(std::max(t * A - det * ul * ul, 0.0f))) * inverse_a - kSlack;
-    if (right < 0.5f || left > width - 0.5f) continue;
-    const int x0 = std::max(0, int(std::ceil((left - (kTile - 0.5f)) / kTile)));
-    const int x1 = std::min(last_tile, int((right - 0.5f) / kTile));
+    const float right = mx + (-B * ur + std::sqrt(std::max(ta - det * ur * ur, 0.0f))) * inverse_a + kSlack;
+    const float left = mx + (-B * ul - std::sqrt(std::max(ta - det * ul * ul, 0.0f))) * inverse_a - kSlack;
+    if (right < 0.5f) continue;
+    const int x0 = std::max<int>(rect.x0, int(std::max(left + 0.5f, 0.0f) * kInverse));
+    const int x1 = std::min<int>(rect.x1, int((right - 0.5f) * kInverse));
     for (int tx = x0; tx <= x1; ++tx) visit(ty * tiles_x + tx);
   }
 }
@@ -83,20 +121,35 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
   out.tiles_y = (height + kTile - 1) / kTile;
   const int tiles = out.tiles_x * out.tiles_y;
 
-  out.keys.clear();
-  out.order.clear();
-  for (int64_t i = 0; i < rows; ++i) {
-    const S* r = records + i * kRecord;
-    if (!(r[kRadius] > S(0))) continue;
-    const float z = float(r[kDepth]);  // positive, so its bits order like the number
-    uint32_t key;
-    std::memcpy(&key, &z, 4);
-    out.keys.push_back(key);
-    out.order.push_back(uint32_t(i));
+  // Visible rows with their depth keys, by fixed pieces, then joined.
+  constexpr int64_t kPiece = 8192;
+  const int64_t pieces = (rows + kPiece - 1) / kPiece;
+  out.rects.resize(rows);
+  out.keys.resize(rows);
+  out.order.resize(rows);
+  std::vector<int64_t> found(pieces, 0);
+  parallel_for(pieces, [&](int64_t p) {
+    int64_t at = p * kPiece;
+    for (int64_t i = at; i < std::min(rows, (p + 1) * kPiece); ++i) {
+      const S* r = records + i * kRecord;
+      if (!(r[kRadius] > S(0))) continue;
+      out.rects[i] = rect_of(r, width, height);
+      const float z = float(r[kDepth]);  // positive, so its bits order like the number
+      std::memcpy(&out.keys[at], &z, 4);
+      out.order[at++] = uint32_t(i);
+    }
+    found[p] = at - p * kPiece;
+  });
+  int64_t visible = 0;
+  for (int64_t p = 0; p < pieces; ++p) {
+    std::memmove(&out.keys[visible], &out.keys[p * kPiece], found[p] * 4);
+    std::memmove(&out.order[visible], &out.order[p * kPiece], found[p] * 4);
+    visible += found[p];
   }
+  out.keys.resize(visible);
+  out.order.resize(visible);
   radix_sort(out.keys, out.order, out.swap_keys, out.swap_order);
 
-  const int64_t visible = int64_t(out.order.size());
   const int64_t chunks = std::min<int64_t>(std::max<int64_t>(visible / 2048, 1), 32);
   const int64_t grain = std::max<int64_t>((visible + chunks - 1) / chunks, 1);
   out.chunk_tiles.resize(chunks);
@@ -108,7 +161,12 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
     list.clear();
     for (int64_t r = c * grain; r < std::min(visible, (c + 1) * grain); ++r) {
       out.slot_begin[r] = uint32_t(list.size());
-      for_each_tile(records + int64_t(out.order[r]) * kRecord, width, height, out.tiles_x, [&](int tile) {
+      if (r + 8 < visible) {
+        __builtin_prefetch(records + int64_t(out.order[r + 8]) * kRecord);
+        __builtin_prefetch(&out.rects[out.order[r + 8]]);
+      }
+      const uint32_t row = out.order[r];
+      for_each_tile(records + int64_t(row) * kRecord, out.rects[row], height, out.tiles_x, [&](int tile) {
         list.push_back(uint32_t(tile));
         ++count[tile];
       });

@@ -6,7 +6,7 @@
 #include "core/arrays.h"
 #include "driver.h"
 
-namespace {
+namespace recon::RECON_MODULE {  // by name: the list type of each module is its own when several are loaded
 
 using namespace recon;
 
@@ -60,6 +60,7 @@ void bind(nb::module_& m, const char* suffix) {
       .def(nb::init<>())
       .def_prop_ro("bytes", &workspace<S>::bytes)
       .def_prop_ro("visible", [](const workspace<S>& w) { return w.lists.order.size(); })
+      .def_prop_ro("block_visits", [](const workspace<S>& w) { return w.lists.block_visits(); })
       .def_prop_ro("instances", [](const workspace<S>& w) { return w.lists.instances(); });
 
   m.def(
@@ -136,7 +137,9 @@ void bind(nb::module_& m, const char* suffix) {
       nb::arg("absolute"), nb::arg("g_records").noconvert());
 }
 
-}  // namespace
+}  // namespace recon::RECON_MODULE
+
+using namespace recon::RECON_MODULE;
 
 void bind_splat(nb::module_& m) {
   bind<float>(m, "");
@@ -171,6 +174,10 @@ void bind_splat(nb::module_& m) {
                                      extra_log_scale.size() ? extra_log_scale.data() : nullptr,
                                      extra_logit.size() ? extra_logit.data() : nullptr, constants);
       },
+      nb::arg("params").noconvert(), nb::arg("ms").noconvert(), nb::arg("vs").noconvert(), nb::arg("rates"),
+      nb::arg("camera").noconvert(), nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(),
+      nb::arg("g_records").noconvert(), nb::arg("extra_log_scale").noconvert(), nb::arg("extra_logit").noconvert(),
+      nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("step"),
       "Gradients of the records -> one Adam update of all visible rows; returns the rows refused as not finite");
   using A = array<double>;
   m.def(

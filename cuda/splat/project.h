@@ -168,6 +168,14 @@ void project_rows_backward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, 
       gaussian<P> G;
       gaussian_gradient<P> g;
       project_pack_backward(in, i, count, cam, records, g_records, G, g);
+      P radius;
+      load_rows<P>(records + i * kRecord + kRadius, kRecord, count, 1, &radius);
+      const auto drawn = radius > P(S(0));  // rows that are not drawn may overflow, and 0 x Inf is NaN
+      const auto keep = [&](P* x, int n) {
+        for (int j = 0; j < n; ++j) x[j] = select(drawn, x[j], P(S(0)));
+      };
+      keep(g.geometry.mean, 3), keep(g.geometry.log_scale, 3), keep(g.geometry.quaternion, 4);
+      keep(&g.geometry.logit, 1), keep(g.sh, 3 * sh_count(cam.degree));
       store_rows<P>(out.mean + 3 * i, 3, count, 3, g.geometry.mean);
       store_rows<P>(out.log_scale + 3 * i, 3, count, 3, g.geometry.log_scale);
       store_rows<P>(out.quaternion + 4 * i, 4, count, 4, g.geometry.quaternion);

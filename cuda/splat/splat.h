@@ -268,7 +268,7 @@ RECON_HD mask_of<F> blob_alpha(const blob<F>& b, const F& dx, const F& dy, const
   using S = scalar_of<F>;
   const F q = fma(dx, fma(b.A2, dx, b.B2 * dy), b.C2 * dy * dy);
   const F e = b.lo - q;
-  alpha = exp2(e);
+  alpha = exp2_near(e);
   return (e >= F(S(-kLog2Of255))) & (transmittance >= F(S(kTransmittanceMin)));
 }
 
