@@ -96,7 +96,7 @@ def loaded(tree: ast.Module) -> ast.Module:
 
 
 def test_the_walk_finds_the_program() -> None:
-    assert {"recon", "recon.fit.loop", "recon.app.main", "recon.data.colmap", "recon.configs.gaussians"} <= set(modules())
+    assert {"recon", "recon.fit.loop", "recon.app.main", "recon.data.colmap"} <= set(modules())
     assert "recon.ops.native" in set(imports("x", parsed(modules()["recon.ops.splat"])))
 
 

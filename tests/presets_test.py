@@ -47,7 +47,7 @@ def capture() -> Capture:
     return tiny_capture()
 
 
-@pytest.fixture()
+@pytest.fixture
 def threads() -> Iterator[Any]:
     """Sets the threads of the kernels and of torch; put back afterwards."""
     before = native.get_threads(), torch.get_num_threads()
@@ -103,7 +103,8 @@ def test_config_yaml_gives_it_back(method: str, preset: str) -> None:
 
 @every_preset
 def test_the_picture_gets_better(method: str, preset: str, capture: Capture) -> None:
-    fit = Fit(capture, with_steps(_system(method, preset), 11 * STEPS), until=STEPS)  # ends before the first opacity reset
+    plan = with_steps(_system(method, preset), 11 * STEPS)  # the first opacity reset would come at step 44
+    fit = Fit(capture, plan, until=STEPS - 4)
     before = fit.evaluate()
     events = _run(fit)
     after = next(e for e in events if isinstance(e, Evaluated) and e.final)

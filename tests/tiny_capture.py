@@ -51,7 +51,8 @@ def random_gaussians(count: int = 60, seed: int = 1, degree: int = 1) -> Gaussia
     return Gaussians(means, math.log(0.12) + 0.3 * normal(count, 3), normal(count, 4), 1.5 + normal(count), sh)
 
 
-def camera_at(angle: float, distance: float = 2.0, height: float = 0.5, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Camera:
+def camera_at(angle: float, distance: float = 2.0, height: float = 0.5,
+              size: tuple[int, int] = (WIDTH, HEIGHT)) -> Camera:
     """A pinhole camera on a circle around the origin, looking at it; z is up."""
     eye = torch.tensor([distance * math.cos(angle), distance * math.sin(angle), height], dtype=torch.float64)
     forward = -eye / eye.norm()

@@ -27,7 +27,8 @@ class ExposureCorrection:
     def apply(self, rgb: Tensor, index: int) -> Tensor:
         """rgb [height, width, 3] as photo ``index`` would show it."""
         m = self.maps[index]
-        return rgb @ m[:, :3].T + m[:, 3]
+        planes = rgb.permute(2, 0, 1)  # pictures lie in memory as planes, and the losses want them so
+        return (m[:, :3] @ planes.reshape(3, -1) + m[:, 3:]).view(planes.shape).permute(1, 2, 0)
 
     def step(self, index: int, step: int) -> None:
         """One Adam update of the photo that the last backward pass touched."""

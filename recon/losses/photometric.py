@@ -26,4 +26,5 @@ class Photometric:
         return ("rgb",)
 
     def value(self, render: Render, seen: Observation) -> Tensor:
-        return photometric(render.rgb.permute(2, 0, 1), seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)
+        planes = render.rgb.permute(2, 0, 1).contiguous()  # already planes in memory for our own renderers
+        return photometric(planes, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)

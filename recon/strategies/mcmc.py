@@ -54,7 +54,7 @@ class _Mcmc:
         self._noise(problem, optimizer, generator)
         return what
 
-    def _round(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> str:
+    def _round(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> str | None:
         s, params = self.settings, problem.field.params
         opacity = torch.sigmoid(params["logits"].detach())
         dead = (opacity <= s.min_opacity).nonzero().squeeze(1)
@@ -63,6 +63,8 @@ class _Mcmc:
             return "no live Gaussian left"
         n = params.rows
         added = max(min(s.budget, math.ceil(n * (1 + s.growth))) - n, 0)
+        if len(dead) + added == 0:
+            return None
         donors = alive[torch.multinomial(opacity[alive], len(dead) + added, replacement=True, generator=generator)]
         source = torch.arange(n)
         source[dead] = donors[: len(dead)]
