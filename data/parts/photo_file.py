@@ -61,9 +61,7 @@ class PhotoFile:
     def _picture(self, size: tuple[int, int]) -> Image.Image:
         # JPEG reduction works on the picture as stored, which may lie on its side: bound the short side.
         image = decode(self.path, rotate=self.rotate, at_least=(min(size), min(size)))
-        if image.size != size:
-            image = image.resize(size, _Resampling.BOX if image.width >= size[0] else _Resampling.BICUBIC)
-        return image
+        return _resized(image, size)
 
     def _mask_image(self, size: tuple[int, int]) -> Image.Image | None:
         """The mask at ``size``, 0..255; pixels between are kept as fractions when it is reduced."""
@@ -80,7 +78,23 @@ class PhotoFile:
         native = self.native.size
         if image.size != native:
             image = image.resize(native, _Resampling.NEAREST)
-        return image if size == native else image.resize(size, _Resampling.BOX)
+        return _resized(image, size)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Area average (or bicubic, should a picture have to grow).
+
+    Whole factors go through ``reduce``, which rounds once; ``resize`` rounds after each axis, which brightens halved
+    pictures by up to half a grey level.
+    """
+    if image.size == size:
+        return image
+    factor = image.width // size[0]
+    if factor > 1 and image.size == (factor * size[0], factor * size[1]):
+        if image.mode == "RGBA":  # invisible colours must not bleed in; ``resize`` takes care of that by itself
+            return image.convert("RGBa").reduce(factor).convert("RGBA")
+        return image.reduce(factor)
+    return image.resize(size, _Resampling.BOX if image.width >= size[0] else _Resampling.BICUBIC)
 
 
 def _planes(image: Image.Image) -> Tensor:
