@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from recon.app import catalogue, run_folder, sizes
-from recon.app.fitting import FitJob, FitRequest, saved_system
+from recon.app import catalogue, reporters, run_folder, sizes
+from recon.app.fitting import FitJob, FitRequest, follow, saved_system
 from recon.app.run_folder import RunFolder
 from recon.errors import InputError
 from recon.types import Camera, Gaussians, Render, Similarity
 from recon.types.render import CHANNELS
 
 if TYPE_CHECKING:
-    from recon.app.reporters import Reporter
     from recon.fit.events import Event
 
 
@@ -190,19 +189,19 @@ def load(path: str | Path) -> Run:
     return Run(path)
 
 
-def fit(scene: str | Path, *, reporter: Reporter | None = None, **options: Any) -> Run:
+def fit(scene: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     """Fits a scene and returns the finished run.
 
     scene    folder of photos, COLMAP or nerfstudio project, Blender scene, video ...
+    quiet    show no progress
     options  method, preset, time ("3m" or seconds), steps, resolution ("540x960", "1/2", "auto"), memory ("4GB" or
              bytes), seed, threads, out, format, holdout, masks, poses, system: as in ``recon fit --help``
 
-    Ctrl-C (KeyboardInterrupt) in a notebook leaves the last checkpoint. Raises InputError for bad input.
+    Ctrl-C (or a notebook's stop button) ends the fit after the current step and returns what there is so far; its
+    ``metrics["stopped"]`` is true. Raises InputError for bad input.
     """
-    job = FitJob(_request(scene, options), reporter)
-    for event in job.events():
-        if reporter is not None:
-            reporter.event(event)
+    job = FitJob(_request(scene, options), reporters.make(quiet=quiet, json_lines=False))
+    follow(job)
     return Run(job.folder.path)
 
 

@@ -8,7 +8,9 @@ import hashlib
 import math
 import shlex
 import shutil
+import signal
 import statistics
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recon.app import atomic, catalogue, machine, results, run_folder, settings, sizes
 from recon.app.reporters import QuietReporter, Reporter
-from recon.errors import InputError
+from recon.errors import BudgetError, InputError
 
 if TYPE_CHECKING:
-    from recon.fit.events import Event
+    from recon.fit.events import Event, Finished
     from recon.fit.system import System
     from recon.types import Capture
 
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
+LEAST_MEMORY = 500_000_000  # torch and the program themselves take about 300 MB
 PHOTO_SHARE = 0.4  # of the memory budget, for decoded photos; the rest is for torch, the scene and its gradients
 
 
@@ -166,6 +170,9 @@ class FitJob:
         self.seed = 0 if request.seed is None else request.seed
         self.threads = request.threads or machine.cores()
         self.memory = request.memory or machine.default_memory()
+        if self.memory < LEAST_MEMORY:
+            raise BudgetError(f"a memory budget of {sizes.format_bytes(self.memory)} is too small",
+                              fix=f"Allow at least {sizes.format_bytes(LEAST_MEMORY)}.")
         self.stopped = self._log_failed = False
         machine.use_threads(self.threads)
 
@@ -176,9 +183,9 @@ class FitJob:
         wanted = request.resolution
         self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
         small = at_working_size(found, self.size, self.memory, runs, report)
+        report.line("Photos", f"{len(found.views)} found ({found.format}){_split_words(small)}")
         for warning in small.warnings:
             report.warn(warning)
-        report.line("Photos", f"{len(found.views)} found ({found.format}){_split_words(small)}")
         report.line("Scene", scene_words(found, small, machine.cores() if wanted in (None, "auto") else 0))
         return small
 
@@ -291,12 +298,47 @@ def read_again(config: dict[str, Any], runs: Path, moved_to: str | None = None) 
 
 
 def _progress(report: Reporter) -> Callable[[str, int, int], None]:
-    return lambda stage, done, total: report.step("Reading", stage, done / total if total else None)
+    """Steps of reading under the label they belong to: finding poses takes minutes, the rest seconds."""
+
+    def say(stage: str, done: int, total: int) -> None:
+        label = "Poses" if stage.startswith(("Finding", "Matching", "Placing")) else "Photos"
+        report.step(label, stage, done / total if total else None)
+
+    return say
+
+
+def follow(job: FitJob) -> Finished:
+    """Runs a job and shows its events; Ctrl-C and SIGTERM ask it to stop and save, a second Ctrl-C aborts at once.
+
+    Signals are left alone outside the main thread, where Python does not allow handlers.
+    """
+    from recon.fit import events
+
+    def on_signal(number: int, frame: object) -> None:
+        if job.stopped:
+            raise KeyboardInterrupt
+        job.stop()
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    finished = None
+    try:
+        for event in job.events():
+            job.reporter.event(event)
+            if isinstance(event, events.Finished):
+                finished = event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        job.reporter.close()
+    if finished is None:
+        raise RuntimeError("the fit ended without saying so")
+    return finished
 
 
 def disk_full(error: OSError, folder: Path) -> bool:
     """Whether a failed write means a full disk; libraries do not always pass the error number on."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return True
     return error.errno is None and shutil.disk_usage(folder).free < 50_000_000
 

@@ -130,7 +130,7 @@ def as_input_error(error: Exception) -> InputError | None:
     if isinstance(error, OSError):
         file = error.filename if isinstance(error.filename, (str, bytes)) else None
         name = os.fsdecode(file) if file else None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             return InputError("the disk is full", file=name, fix="Free some space and run the command again.")
         if error.errno in (errno.EACCES, errno.EPERM):
             return InputError("no permission", file=name, fix="Check the owner and mode of the file or folder.")

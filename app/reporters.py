@@ -157,7 +157,7 @@ class LiveReporter(LineReporter):
             self._bar = Bar(TextColumn("[bold]{task.description}[/bold]"), BarColumn(bar_width=24),
                             TextColumn("{task.fields[text]}", markup=False), console=self.console,
                             refresh_per_second=5)
-            self._task = self._bar.add_task(label, total=None, text=text)
+            self._task = self._bar.add_task(f"{label:<{LABEL - 1}}", total=None, text=text)
             self._bar.start()
         self._bar.update(self._task, description=f"{label:<{LABEL - 1}}", total=None if share is None else 1.0,
                          completed=share or 0.0, text=text)

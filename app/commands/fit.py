@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -216,7 +215,8 @@ def _resume_without_value(words: Sequence[str]) -> list[str]:
 
 def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
     from recon.app import run_folder
-    from recon.app.fitting import FitJob
+    from recon.app.fitting import FitJob, follow
+    from recon.app.main import commands
 
     if arguments.resume is None:
         job = FitJob(request, reporter)
@@ -225,8 +225,7 @@ def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
         if path is None:
             raise InputError("there is no run to resume in runs/", fix="Name its folder: recon fit --resume runs/NAME")
         job = FitJob.resume(path, dataclasses.replace(request, out=None), reporter)
-    finished = _follow(job, reporter)
-    reporter.close()
+    finished = follow(job)
     where = shlex.quote(str(job.folder.path))
     if finished.stopped:
         print(f"Stopped at step {finished.step:,} and saved. Go on with: recon fit --resume {where}",
@@ -234,33 +233,10 @@ def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
         return 130 if job.stopped else 0
     reporter.line("Saved", f"{where}/   {_quality(job)}")
     name = job.capture.name or "scene"
-    reporter.line("Look", f"recon render {where} --path orbit")
+    look = f"recon view {where}" if "view" in commands() else f"recon render {where} --path orbit"
+    reporter.line("Look", look)
     reporter.line("Export", f"recon export {where} {shlex.quote(name)}.spz")
     return 0
-
-
-def _follow(job: FitJob, reporter: Reporter) -> Any:
-    """Runs the fit with Ctrl-C (and SIGTERM) as a request to stop; a second one aborts at once."""
-    from recon.fit import events
-
-    def on_signal(number: int, frame: object) -> None:
-        if job.stopped:
-            raise KeyboardInterrupt
-        job.stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    finished = None
-    try:
-        for event in job.events():
-            reporter.event(event)
-            if isinstance(event, events.Finished):
-                finished = event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if finished is None:
-        raise RuntimeError("the fit ended without saying so")
-    return finished
 
 
 def _quality(job: FitJob) -> str:

@@ -31,6 +31,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     (["fit", "x", "--steps"], "--steps needs a value", "recon fit --help"),
     (["fit", "x", "--time", "5q"], '--time "5q" is not a duration', "90s"),
     (["fit", "x", "--memory", "much"], "is not a size", "4GB"),
+    (["fit", "x", "--memory", "3MB"], "too small", "at least"),
     (["fit", "x", "--resolution", "0x3"], "--resolution", ""),
     (["fit", "x", "--seed", "-3"], "--seed -3", ""),
     (["fit", "x", "--masks", "on"], '--masks "on" is not known', "auto, ignore, object, off"),
