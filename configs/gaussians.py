@@ -38,7 +38,7 @@ PAPER = System(
 
 _SHORT = replace(
     PAPER,
-    optimizer=replace(PAPER.optimizer, rates={
+    optimizer=AdamSettings(rates={
         "means": Schedule(1.6e-4, 1.6e-5),
         "log_scales": Schedule(5e-3),
         "quaternions": Schedule(1e-3),

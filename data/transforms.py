@@ -61,7 +61,7 @@ def _files(folder: Path) -> list[tuple[Path, Split]]:
     train = folder / "transforms_train.json"
     if train.is_file():
         other = [p for p in (folder / "transforms_test.json", folder / "transforms_val.json") if p.is_file()]
-        return [(train, "train"), *((p, "test") for p in other[:1])]  # type: ignore[list-item]
+        return [(train, "train"), *((p, "test") for p in other[:1])]
     found = [p for p in (folder / "transforms.json", *sorted(folder.glob("transforms*.json"))) if p.is_file()]
     return [(found[0], "train")] if found else []
 

@@ -51,12 +51,12 @@ class PhotoFile:
         image = self._picture(size)
         planes = _unpremultiplied(warp(_premultiplied(_planes(image)), self.native, camera))
         mask_image, seen = self._mask_image(self.native.size), coverage(self.native, camera)
-        mask = None
+        cut: Tensor | None = None
         if mask_image is not None:
-            mask = warp(_planes(mask_image)[:1], self.native, camera, mode="bilinear")[0]
+            cut = warp(_planes(mask_image)[:1], self.native, camera, mode="bilinear")[0]
         if seen is not None:
-            mask = seen if mask is None else torch.minimum(mask, seen)
-        return _photo(planes, mask)
+            cut = seen if cut is None else torch.minimum(cut, seen)
+        return _photo(planes, cut)
 
     def _picture(self, size: tuple[int, int]) -> Image.Image:
         # JPEG reduction works on the picture as stored, which may lie on its side: bound the short side.
@@ -68,10 +68,8 @@ class PhotoFile:
         if self.mask is None:
             return None
         image = decode(self.mask)
-        if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255:
-            values = np.asarray(image.getchannel("A"))  # a cut-out: what is opaque counts
-        else:
-            values = np.asarray(image.convert("L"))
+        cut_out = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)  # what is opaque counts
+        values = np.asarray(image.getchannel("A") if cut_out else image.convert("L"))
         if values.max(initial=0) == 1:  # masks of 0 and 1
             values = values * np.uint8(255)
         image = Image.fromarray(values)

@@ -105,7 +105,7 @@ class GaussianField:
 
 
 def _spacing(points: Tensor) -> Tensor:
-    """[n] root mean square distance to the three nearest neighbours; isolated points are limited to the 95 % quantile."""
+    """[n] root mean square distance to the three nearest neighbours; at most twice the 95 % quantile."""
     squared = nearest_squared(points, 3)
     squared = torch.where(torch.isfinite(squared), squared, torch.full_like(squared, 1e-4))
     distance = squared.mean(1).sqrt()

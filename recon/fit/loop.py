@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,9 +96,9 @@ class Fit:
                 last_evaluation = time.monotonic()
             if now - last_progress >= 0.25 or self.step == self.until:
                 speed = (self.step - last_progress_step) / max(now - last_progress, 1e-9)
-                memory = self._memory()
                 yield Progress(self.step, self.seconds, self.until, smooth_loss, quality, self.field.num_primitives,
-                               speed, (self.until - self.step) / max(speed, 1e-9), memory, self.problem.seen.camera.size)
+                               speed, (self.until - self.step) / max(speed, 1e-9), self._memory(),
+                               self.problem.seen.camera.size)
                 last_progress, last_progress_step = time.monotonic(), self.step
             if self.folder is not None and now - last_save >= self.checkpoint_every_s:
                 yield self._save_or_warn()
@@ -111,7 +112,7 @@ class Fit:
 
     def _one_step(self) -> float:
         loss = self.optimizer.step(self.problem)
-        if not loss == loss or loss in (float("inf"), float("-inf")):
+        if not math.isfinite(loss):
             view = self.capture.train[self.problem.seen.index].name
             raise InputError(f"the loss became {loss} at step {self.step} on view {view}",
                              fix="Lower the learning rates, or report this scene; the last checkpoint is intact.")
@@ -122,7 +123,8 @@ class Fit:
         split, views = ("test", self.capture.test) if self.capture.test else ("train", self.capture.train[:8])
         if most_views is not None and len(views) > most_views:
             views = views[:: -(-len(views) // most_views)]
-        results = {r.name: {"psnr": r.psnr, "ssim": r.ssim} for r in compare(self.field, self.system, self.capture, views)}
+        compared = compare(self.field, self.system, self.capture, views)
+        results = {r.name: {"psnr": r.psnr, "ssim": r.ssim} for r in compared}
         mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
         return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
 

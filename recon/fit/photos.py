@@ -80,7 +80,7 @@ class Observations:
 
 
 def over(rgb: Tensor, alpha: Tensor | None, background: Tensor) -> Tensor:
-    """[3, h, w] photo composited over a colour, in the photo's own encoding; uint8 when there is nothing to composite."""
+    """[3, h, w] photo composited over a colour, in the photo's own encoding; uint8 where there is no alpha."""
     if alpha is None:
         return rgb
     a = alpha.float() / 255.0

@@ -6,7 +6,8 @@ The command line is generated from these classes, so a setting's comment is its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from recon.protocols import FieldSettings, OptimizerSettings, Renderer
@@ -41,14 +42,14 @@ class System:
     renderer: Renderer
     optimizer: OptimizerSettings
     # named loss terms, added up with their weights
-    losses: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, Any] = dataclasses.field(default_factory=dict)
     # named structure changes, run in this order after each step
-    strategies: dict[str, Any] = field(default_factory=dict)
+    strategies: dict[str, Any] = dataclasses.field(default_factory=dict)
     # optimisation steps in total
     steps: int = 30_000
     # what is behind everything; auto: black for opaque photos, white where photos have alpha; random: new each step
     background: Literal["auto", "black", "white", "random"] = "auto"
-    resolution: Resolution = field(default_factory=Resolution)
+    resolution: Resolution = dataclasses.field(default_factory=Resolution)
     # colours of each photo may differ by an affine map (changing light, automatic exposure)
     exposure: Exposure | None = None
     # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty

@@ -54,7 +54,8 @@ def _choose() -> ModuleType:
             return load(isa)
         except ImportError as error:
             failures.append(f"{isa}: {error}")
-    raise ImportError("Recon's compiled kernels are missing: reinstall with `pip install .` (" + "; ".join(failures) + ")")
+    tried = "; ".join(failures)
+    raise ImportError(f"Recon's compiled kernels are missing: reinstall with `pip install .` ({tried})")
 
 
 native = _choose()

@@ -55,7 +55,7 @@ def camera_numbers(camera: Camera, settings: Projection) -> Tensor:
 def _kernels(dtype: torch.dtype) -> tuple[Any, Any, Any, Any, Any]:
     suffix = {torch.float32: "", torch.float64: "_f64"}[dtype]
     names = ("splat_project", "splat_project_backward", "splat_composite", "splat_composite_backward", "SplatLists")
-    return tuple(getattr(native, n + suffix) for n in names)  # type: ignore[return-value]
+    return tuple(getattr(native, n + suffix) for n in names)
 
 
 class _Project(torch.autograd.Function):
@@ -70,7 +70,7 @@ class _Project(torch.autograd.Function):
         return records
 
     @staticmethod
-    def backward(ctx: Any, g_records: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g_records: Tensor) -> tuple[Tensor | None, ...]:
         *rows, records = ctx.saved_tensors
         gradients = [torch.empty_like(t) for t in rows]
         _kernels(records.dtype)[1](*rows, ctx.camera, ctx.settings.degree, ctx.settings.antialiased, records,
@@ -156,8 +156,8 @@ class _Composite(torch.autograd.Function):
         return picture, transmittance
 
     @staticmethod
-    def backward(ctx: Any, g_picture: Tensor | None, g_transmittance: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        records, background, picture, transmittance = ctx.saved_tensors
+    def backward(ctx: Any, g_picture: Tensor | None, g_transmittance: Tensor | None) -> tuple[Any, ...]:
+        records, _, picture, transmittance = ctx.saved_tensors
         g_picture = torch.zeros_like(picture) if g_picture is None else g_picture.contiguous()
         g_transmittance = picture.new_empty(0) if g_transmittance is None else g_transmittance.contiguous()
         g_records = torch.empty_like(records)
@@ -201,7 +201,8 @@ def project_backward_adam_(params: Sequence[Tensor], ms: Sequence[Tensor], vs: S
     further gradients, of regularizers. Returns how many drawn rows were left alone for a gradient that is not finite.
     """
     none = records.new_empty(0)
-    _check_rows(*[p.detach() for p in params], settings.degree, torch.float32)  # type: ignore[arg-type]
+    means, log_scales, quaternions, logits, sh0, sh_rest = params
+    _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, torch.float32)
     refused = native.splat_project_backward_adam(
         [p.detach() for p in params], list(ms), list(vs), list(rates), camera_numbers(camera, settings),
         settings.degree, settings.antialiased, records, g_records,

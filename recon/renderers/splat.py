@@ -26,7 +26,6 @@ from recon.ops.splat import (
 from recon.params import Params
 from recon.types import Camera, Render
 
-
 ROWS = ("means", "log_scales", "quaternions", "logits", "sh0", "sh_rest")
 
 
@@ -70,6 +69,7 @@ class SplatTrace:
 
         Gradients that regularizers left on log_scales and logits are added; others are not expected.
         """
+        assert self.records.grad is not None, "update_ comes after the backward pass"
         project_backward_adam_(
             [params[n] for n in ROWS], [moments[n][0] for n in ROWS], [moments[n][1] for n in ROWS],
             [rates.get(n, 0.0) for n in ROWS], self.camera, self.settings, self.records.detach(), self.records.grad,
@@ -79,7 +79,8 @@ class SplatTrace:
 
     def pull_back(self, params: Params) -> None:
         """Completes a deferred backward pass: adds dL/dp to every parameter's ``grad``."""
-        records = project(*[params[n] for n in ROWS], self.camera, self.settings)
+        means, log_scales, quaternions, logits, sh0, sh_rest = (params[n] for n in ROWS)
+        records = project(means, log_scales, quaternions, logits, sh0, sh_rest, self.camera, self.settings)
         records.backward(self.records.grad)
 
 
@@ -110,7 +111,8 @@ class SplatRenderer:
         background = torch.zeros(3) if background is None else background.float()
         settings = Projection(degree, antialiased, self.near, self.dilation)
         rows = [p[n].detach() for n in ROWS] if deferred else [p[n] for n in ROWS]
-        records = project(*rows, camera, settings)
+        means, log_scales, quaternions, logits, sh0, sh_rest = rows
+        records = project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
         if deferred:
             records.requires_grad_(True)
         elif records.requires_grad:

@@ -26,7 +26,8 @@ def rotate(quaternions: Tensor, v: Tensor) -> Tensor:
 def morton_order(means: Tensor) -> Tensor:
     """[n] permutation that puts neighbours in space next to each other in memory (21-bit Morton codes per axis)."""
     low, high = means.amin(0), means.amax(0)
-    cell = ((means - low) / (high - low).clamp_min(1e-12) * (2**21 - 1)).double().nan_to_num(0).long().clamp(0, 2**21 - 1)
+    cell = (means - low) / (high - low).clamp_min(1e-12) * (2**21 - 1)
+    cell = cell.double().nan_to_num(0).long().clamp(0, 2**21 - 1)
     code = torch.zeros(len(means), dtype=torch.int64)
     for axis in range(3):
         code |= _spread(cell[:, axis]) << axis

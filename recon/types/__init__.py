@@ -9,6 +9,6 @@ from recon.types.render import Render
 from recon.types.similarity import Similarity
 
 __all__ = [
-    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Observation", "Photo", "PhotoSource", "PointCloud", "Render", "Similarity",
-    "View",
+    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Observation", "Photo", "PhotoSource", "PointCloud", "Render",
+    "Similarity", "View",
 ]

@@ -66,7 +66,7 @@ def _visual_hull(capture: Capture, count: int, generator: torch.Generator) -> tu
     kept: list[Tensor] = []
     shades: list[Tensor] = []
     half = 0.6 * distance
-    for _ in range(12):  # most of the box is empty; twelve rounds bound the work
+    for attempt in range(12):  # most of the box is empty; twelve rounds bound the work
         points = focus + (torch.rand(4 * count, 3, generator=generator, dtype=torch.float64) * 2 - 1) * half
         colour_sum = torch.zeros(len(points), 3)
         seen = torch.zeros(len(points))
@@ -84,8 +84,8 @@ def _visual_hull(capture: Capture, count: int, generator: torch.Generator) -> tu
             points, colour_sum, seen = points[keep], colour_sum[keep], seen[keep]
         enough = seen >= 0.5 * len(views)
         kept.append(points[enough].float())
-        shades.append((colour_sum[enough] / seen[enough, None].clamp_min(1)))
+        shades.append(colour_sum[enough] / seen[enough, None].clamp_min(1))
         found = sum(len(k) for k in kept)
-        if found == 0 and _ > 2 or found >= count:
+        if (found == 0 and attempt > 2) or found >= count:
             break
     return torch.cat(kept)[:count], torch.cat(shades)[:count].clamp(0, 1)
