@@ -298,27 +298,27 @@ def test_all_59_parameters_match_central_differences(antialiased: bool) -> None:
 # ---------------------------------------------------------------- 4. float32 against float64
 
 
-# Needles seen by float32 lose digits in A dx^2 + 2 B dx dy + C dy^2, and a pixel may fall on the other side of 1/255.
-LOOSE = {"needles": 50.0, "needles antialiased": 50.0, "huge": 10.0, "behind and near": 10.0,
-         "off-centre 1x1": 10.0}
+# Limits are about four times what was measured. Long needles, alphas at the limit 0.99 (1 - alpha has lost digits) and
+# a single pixel whose terms cancel are harder. If one pixel is off by about 1/255 after a change of rounding, it lies
+# on the edge of a Gaussian: take another seed.
+HARDER = {"needles": 4.0, "needles antialiased": 4.0, "behind and near": 4.0, "opaque": 10.0, "off-centre 1x1": 10.0}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_float_matches_double(example: Example, kernels: ModuleType) -> None:
     want, got = _fit(example, torch.float64, True), _fit(example, torch.float32, True)
-    loose = LOOSE.get(example.name, 1.0)
+    loose = HARDER.get(example.name, 1.0)
     drawn = (want["records"][:, RADIUS] > 0) & (got["records"][:, RADIUS] > 0)
     assert (drawn != (want["records"][:, RADIUS] > 0)).float().mean() <= 0.02  # on the edge of the picture
     for column, where in COLUMNS.items():
         assert_close(got["records"][drawn][:, where], want["records"][drawn][:, where], column, l2=2e-6 * loose,
                      element=5e-6 * loose)
     for name in ("picture", "transmittance"):
-        assert_close(got[name], want[name], name, l2=5e-6 * loose, element=2e-5 * loose, cosine=1e-9 * loose,
-                     bias=2e-6 * loose)
+        assert_close(got[name], want[name], name, l2=4e-6, element=1.5e-5, cosine=1e-11, bias=1e-6 * loose)
     for name in (*(f"g_{p}" for p in PARAMETERS), "g_background"):
         if want[name].numel():
-            assert_close(got[name], want[name], name, l2=5e-5 * loose, element=1e-4 * loose, cosine=1e-8 * loose**2,
-                         bias=1e-5 * loose)
+            assert_close(got[name], want[name], name, l2=1.2e-5 * loose, element=1.5e-5 * loose,
+                         cosine=2e-11 * loose**2, bias=4e-6 * loose)
     for column, where in (COLUMNS | {"absolute": ABS_GRADIENT}).items():
-        assert_close(got["g_records"][:, where], want["g_records"][:, where], f"g {column}", l2=5e-5 * loose,
-                     element=1e-4 * loose)
+        assert_close(got["g_records"][:, where], want["g_records"][:, where], f"g {column}", l2=1.2e-5 * loose,
+                     element=1.5e-5 * loose)
