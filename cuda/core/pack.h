@@ -274,6 +274,38 @@ struct io<p8> {
 };
 #endif
 
+#if defined(__AVX512F__)
+// 16 rows of 16 numbers -> 16 columns, in registers.
+RECON_HD void transpose16(__m512* r) {
+  __m512 t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  const auto low = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  const auto high = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  for (int i = 0; i < 16; i += 4) {  // r[i + k]: column k of each 128-bit lane, rows i .. i + 3
+    r[i] = low(t[i], t[i + 2]);
+    r[i + 1] = high(t[i], t[i + 2]);
+    r[i + 2] = low(t[i + 1], t[i + 3]);
+    r[i + 3] = high(t[i + 1], t[i + 3]);
+  }
+  for (int k = 0; k < 4; ++k) {  // gather the four row groups of columns k, k + 4, k + 8, k + 12
+    const __m512 a = _mm512_shuffle_f32x4(r[k], r[k + 4], 0x88), b = _mm512_shuffle_f32x4(r[k], r[k + 4], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0x88), d = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0xdd);
+    t[k] = _mm512_shuffle_f32x4(a, c, 0x88);
+    t[k + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+    t[k + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+    t[k + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+#endif
+
 // Lane masks from bits, lowest lane first.
 template <class P>
 RECON_HD mask_of<P> from_bits(uint32_t bits) {

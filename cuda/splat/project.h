@@ -21,6 +21,21 @@ struct gaussian_rows {
 template <class P>
 inline void load_rows(const scalar_of<P>* base, int64_t stride, int count, int columns, P* out) {
   constexpr int L = traits<P>::lanes;
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    if (columns >= 8) {
+      for (int c = 0; c < columns; c += 16) {
+        const int n = columns - c < 16 ? columns - c : 16;
+        __m512 r[16];
+        for (int i = 0; i < 16; ++i)
+          r[i] = _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), base + (i < count ? i : 0) * stride + c);
+        transpose16(r);
+        for (int j = 0; j < n; ++j) out[c + j] = r[j];
+      }
+      return;
+    }
+  }
+#endif
   alignas(64) scalar_of<P> buffer[48][L];
   for (int i = 0; i < L; ++i) {
     const auto* row = base + (i < count ? i : 0) * stride;
@@ -31,6 +46,20 @@ inline void load_rows(const scalar_of<P>* base, int64_t stride, int count, int c
 template <class P>
 inline void store_rows(scalar_of<P>* base, int64_t stride, int count, int columns, const P* in) {
   constexpr int L = traits<P>::lanes;
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    if (columns >= 8) {
+      for (int c = 0; c < columns; c += 16) {
+        const int n = columns - c < 16 ? columns - c : 16;
+        __m512 r[16];
+        for (int j = 0; j < 16; ++j) r[j] = j < n ? in[c + j].v : _mm512_setzero_ps();
+        transpose16(r);
+        for (int i = 0; i < count; ++i) _mm512_mask_storeu_ps(base + i * stride + c, __mmask16((1u << n) - 1), r[i]);
+      }
+      return;
+    }
+  }
+#endif
   alignas(64) scalar_of<P> buffer[48][L];
   for (int j = 0; j < columns; ++j) store<P>(buffer[j], in[j]);
   for (int i = 0; i < count; ++i)
