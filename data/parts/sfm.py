@@ -8,6 +8,7 @@ Source: Schoenberger and Frahm, "Structure-from-Motion Revisited", CVPR 2016.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,7 +62,8 @@ def find_poses(photos: list[Path], work_dir: Path, context: Context) -> Posed:
         finally:
             for leftover in ("copies", "models"):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
-            (folder / "database.db").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / "database.db").unlink()
     return _load(photos, folder, context)
 
 
@@ -104,8 +106,9 @@ def _listen(job: Path, log: Path, context: Context) -> tuple[int, float]:
                 if stage == "failed":
                     raise InputError(f"structure from motion failed: {numbers[0]}", file=log, fix=ADVICE)
                 context.report(stage, *numbers)
-        finally:
-            process.kill() if process.poll() is None and sys.exc_info()[0] is not None else process.wait()
+        except BaseException:  # Ctrl-C above all
+            process.kill()
+            raise
     raise InputError(f"structure from motion stopped (exit code {process.returncode})", file=log,
                      fix="Its last lines tell more")  # fmt: skip
 

@@ -30,6 +30,7 @@ _PINHOLE_AT_ZERO = frozenset(
 )
 _NEWTON_STEPS = 40
 _TINY = 1e-12
+_DIFFERENCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,13 @@ def _invert(forward: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
     """Solves forward(p) = target [..., 2] per point by Newton steps that never increase the residual."""
     q = target.reshape(-1, 2)
     p, damping = q.clone(), torch.ones(len(q), dtype=torch.float64)
-    along = [torch.tensor(axis, dtype=torch.float64).expand_as(q) for axis in ((1.0, 0.0), (0.0, 1.0))]
+    # Central differences: torch.func.jvp would be exact, but its first call imports for seconds, and a derivative good
+    # to ten digits does not change where Newton's method ends.
+    along = [torch.tensor(axis, dtype=torch.float64) for axis in ((_DIFFERENCE, 0.0), (0.0, _DIFFERENCE))]
     value = forward(p)
     error = (value - q).norm(dim=-1)
     for _ in range(_NEWTON_STEPS):
-        columns = [torch.func.jvp(forward, (p,), (axis,))[1] for axis in along]
+        columns = [(forward(p + axis) - forward(p - axis)) / (2 * _DIFFERENCE) for axis in along]
         (a, c), (b, d) = columns[0].unbind(-1), columns[1].unbind(-1)
         residual = value - q
         det = _away_from_zero(a * d - b * c)

@@ -59,7 +59,7 @@ def test_undistorted_pixels_show_their_own_direction(lens: Lens, scale: float, t
     assert float(error.abs().max()) < 2.5
     assert float(error.abs().mean()) < 0.7
     bias = error.mean((0, 1))  # rounding brightens all channels alike; a shift by half a pixel splits u and -u by 0.8
-    assert abs(float(bias[0] - bias[2])) < 0.1
+    assert abs(float(bias[0] - bias[2])) < 0.2
     # Not a needless crop: some side of the view nearly touches the border of the photo.
     corners = torch.tensor([[0.0, 0], [target.width, 0], [0, target.height], [target.width, target.height]]).double()
     edges = torch.cat([corners, (corners + corners[[1, 3, 0, 2]]) / 2])
@@ -152,7 +152,7 @@ def test_jpeg_reduction_while_decoding_shows_the_same(tmp_path: Path) -> None:
     expected = torch.from_numpy(values.reshape(48, 10, 64, 10, 3).mean(axis=(1, 3)).transpose(2, 0, 1)).float()
     assert float((got - expected).abs().max()) < 8  # colour is stored at half the resolution
     bias = (got - expected).mean((1, 2))
-    assert abs(float(bias[0] - bias[2])) < 0.3  # half a pixel of shift would be 4
+    assert abs(float(bias[0] - bias[2])) < 1.5  # half a pixel of shift would be 4
 
 
 def photo_of(value: int) -> Photo:
