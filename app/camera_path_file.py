@@ -49,7 +49,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> CameraPath:
     reader = next((r for key, r in _KINDS.items() if isinstance(content.get(key), list)), None)
     if reader is None:
         raise InputError('has none of "cameras", "camera_path" and "frames"', file=path,
-                         fix="Give nerfstudio's camera_path.json, a transforms.json, or a file with \"cameras\".")
+                         fix="Give nerfstudio's camera_path.json, a transforms.json, or see docs/camera_paths.md.")
     items = content[next(key for key in _KINDS if isinstance(content.get(key), list))]
     if not items:
         raise InputError("holds no cameras", file=path)
