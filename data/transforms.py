@@ -41,7 +41,7 @@ def read(path: Path, context: Context) -> Capture:
     files: list[tuple[Path, Split]] = [(path, "train")] if path.is_file() else _files(path)
     if not files:
         raise InputError("holds no transforms*.json", file=path)
-    root = files[0][0].parent
+    root = files[0][0].parent if context.images is None else context.images
     posed: list[PosedImage] = []
     shared: dict[str, Any] = {}
     for file, split in files:
@@ -49,7 +49,7 @@ def read(path: Path, context: Context) -> Capture:
         shared = shared or data
         posed += _read_frames(data, file, split, context)
     made = assemble(posed, root, files[0][0], context)
-    points = _own_points(shared, root, context) or borrow_points(root, made.views, context)
+    points = _own_points(shared, files[0][0].parent, context) or borrow_points(root, made.views, context)
     return Capture(
         name=root.resolve().name, root=root, format="transforms", views=made.views, points=points,
         mask_meaning=made.mask_meaning, has_alpha=made.has_alpha,
@@ -89,7 +89,7 @@ def _read_frames(data: Mapping[str, Any], file: Path, split: Split, context: Con
         except PoseError as error:
             broken.append(f"frame {index} ({name}): its matrix {error}")
             continue
-        image = _find(file.parent, name)
+        image = _find(file.parent, name, context.images)
         if image is None:
             missing.append(name)
             continue
@@ -124,10 +124,16 @@ def _camera(
     return lambda width, height: cameras.make(frame, pose, width, height, moment)
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    """The image of ``file_path``, which may lack its extension, use '\\' or be relative to an images folder."""
+def _find(folder: Path, name: str, images: Path | None) -> Path | None:
+    """The image of ``file_path``, which may lack its extension, use '\\' or be relative to an images folder.
+
+    ``images``: the folder of images, when the caller named one.
+    """
     plain = name.replace("\\", "/")
-    for base in (folder / plain, folder / "images" / Path(plain).name):
+    places = [folder / plain, folder / "images" / Path(plain).name]
+    if images is not None:
+        places = [images / plain, images / Path(plain).name, *places]
+    for base in places:
         try:
             if base.is_file():
                 return base

@@ -7,6 +7,7 @@ tells whether it was cut off. Pixels are decoded when a view is first asked for.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from recon.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".ppm", ".pgm")
 _EXIF_ORIENTATION = 274
+_DEEPEST, _MOST_IMAGES = 3, 100_000  # of a search: nobody means "all of my disk"
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -102,9 +104,18 @@ def decode(path: Path, *, rotate: bool = False, at_least: tuple[int, int] | None
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Image files of a folder in natural order of names (``2.jpg`` before ``10.jpg``); hidden ones are left out."""
+    found: list[Path] = []
     try:
-        entries = folder.rglob("*") if recursive else folder.iterdir()
-        found = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+        os.scandir(folder).close()  # an unreadable folder is an error, unreadable ones below are passed over
+        for place, folders, names in os.walk(folder):
+            depth = len(Path(place).relative_to(folder).parts)
+            if not recursive or depth >= _DEEPEST:
+                folders.clear()
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            found += [Path(place, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
+            if len(found) > _MOST_IMAGES:
+                what = f"holds more than {_MOST_IMAGES:,} images"
+                raise InputError(what, file=folder, fix="Name the folder of one capture")
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=folder) from None
     return sorted(found, key=lambda p: natural_key(p.relative_to(folder).as_posix()))

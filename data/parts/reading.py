@@ -45,9 +45,22 @@ def read(
     Images are not decoded here. What was skipped or repaired is in ``Capture.warnings``. Raises ``InputError``.
     """
     root = Path(path).expanduser()
-    if not root.exists():
-        raise InputError("no such file or folder", file=root)
-    context = Context(progress, None if work_dir is None else Path(work_dir).expanduser())
+    try:
+        if not root.exists():
+            raise InputError("no such file or folder", file=root)
+        return _read(root, format, holdout, poses, Context(progress, _folder(work_dir)), normalise)
+    except OSError as error:  # no permission, a name that is too long, a disk that went away
+        what = f"cannot be read ({error.strerror or error})"
+        raise InputError(what, file=error.filename or root) from error
+
+
+def _folder(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _read(
+    root: Path, format: str | None, holdout: int, poses: str | Path | None, context: Context, normalise: bool
+) -> Capture:
     source = root
     if poses is not None:
         if str(poses) in _names():
@@ -82,7 +95,8 @@ def _chosen(path: Path, format: str | None) -> ModuleType:
         if module.matches(path):
             return module
     if path.is_dir():
-        if any(p.suffix.lower() in (".heic", ".heif") for p in path.rglob("*")):
+        beside = [*path.iterdir(), *(path / "images").glob("*")]
+        if any(p.suffix.lower() in (".heic", ".heif") for p in beside):
             raise InputError("HEIC photos cannot be read", file=path, fix="Convert them to JPEG first")
         empty = not any(path.iterdir())
         what = "the folder is empty" if empty else "nothing here that can be read"

@@ -109,6 +109,10 @@ def test_poses_from_elsewhere(tiny: Tiny, tmp_path: Path) -> None:
     capture = read(tmp_path / "photos", poses=tmp_path / "model" / "sparse" / "0")
     assert capture.format == "colmap"
     assert len(capture.views) == COUNT
+    file = write_transforms(tmp_path / "elsewhere", tiny)
+    capture = read(tmp_path / "photos", poses=file)
+    assert capture.format == "transforms"
+    assert {v.name for v in capture.views} == set(tiny.names)
 
 
 def test_transforms_spellings(tiny: Tiny, tmp_path: Path) -> None:
