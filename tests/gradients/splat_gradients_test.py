@@ -40,15 +40,23 @@ def _built() -> list[ModuleType]:
     return found
 
 
+BUILT = _built()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _torch_on_one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # many tiny tensors: waiting for threads would take longer than the work
+def _on_one_thread() -> Iterator[None]:
+    """Everything is tiny here: waiting for threads would take longer than the work."""
+    before = [torch.get_num_threads(), *(m.get_threads() for m in BUILT)]
+    torch.set_num_threads(1)
+    for module in BUILT:
+        module.set_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    for module, n in zip(BUILT, before[1:]):
+        module.set_threads(n)
 
 
-@pytest.fixture(params=_built(), ids=lambda m: m.instruction_set)
+@pytest.fixture(params=BUILT, ids=lambda m: m.instruction_set)
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The Python face on the kernels of one instruction set."""
     monkeypatch.setattr(splat, "native", request.param)
