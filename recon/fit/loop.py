@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Fit:
         self.folder, self.until = folder, system.steps if until is None else until
         self.checkpoint_every_s, self.evaluate_every_s = checkpoint_every_s, evaluate_every_s
         self.warnings: list[str] = []
+        self.between_steps: Callable[[], None] | None = None  # called on the fit's thread before each step
         self._stop = False
         self._process = psutil.Process()
         self._peak = 0
@@ -72,6 +73,14 @@ class Fit:
         """The current step is finished and saved, then the events end with Finished(stopped=True)."""
         self._stop = True
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop
+
+    def leave_out(self, seconds: float) -> None:
+        """Time that was no fitting (a pause): it is not counted."""
+        self._started_at += seconds
+
     def events(self) -> Iterator[Event]:
         self._started_at = time.monotonic()
         yield Started(self.step, self.seconds, self.until, self.field.num_primitives, self.resumed)
@@ -81,6 +90,10 @@ class Fit:
         last_progress = last_save = last_evaluation = now
         last_progress_step, smooth_loss, quality = self.step, None, None
         while self.step < self.until and not self._stop:
+            if self.between_steps is not None:
+                self.between_steps()
+                if self._stop:
+                    break
             loss = self._one_step()
             smooth_loss = loss if smooth_loss is None else 0.95 * smooth_loss + 0.05 * loss
             for name, strategy in self.strategies.items():

@@ -1,0 +1,208 @@
+"""Looks: pictures of a scene for those who watch it, in small pieces that fit between two steps.
+
+Every client has one slot with its latest request; a newer one replaces it, so nothing is ever rendered for a camera
+that has already moved on. A request is answered quickly at a low resolution and, once it has settled, at full size in
+bands. Nothing here starts a thread: ``serve`` does at most one piece of work on the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.types import Camera, Render
+
+SETTLE_S = 0.25  # a request this old is not a movement any more
+BAND_S = 0.08  # longest piece of a full picture; a movement waits no longer than this
+BURST_S = 0.04  # credit that may be saved up while nobody asks
+LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one client wants to see.
+
+    camera    at the size the picture is wanted
+    want      channels, see ``recon.types.render``
+    deliver   called with each Picture on the fit's thread: it must be quick; what it raises becomes a warning
+    edit      field -> what is drawn in its place (a cropped copy, say), or None
+    """
+
+    camera: Camera
+    want: tuple[str, ...]
+    deliver: Callable[[Picture], None]
+    edit: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An answer. ``render`` has the size of ``camera``; ``full`` when that is the size that was asked for.
+
+    step      finished steps when it was drawn (of the last band)
+    seconds   it took to draw, waiting not counted
+    """
+
+    look: Look
+    camera: Camera
+    render: Render
+    step: int
+    full: bool
+    seconds: float
+
+
+@dataclass(eq=False)
+class _Slot:
+    look: Look
+    posted: float
+    served: float = 0.0  # when it last had a piece
+    quick_done: bool = False
+    full_step: int | None = None  # step of the first band of the last complete full picture
+    begun: int = 0  # step of the first band of the one in work
+    bands: list[Render] = field(default_factory=list)
+    top: int = 0  # rows that are drawn
+    seconds: float = 0.0
+    failed: bool = False
+
+
+class Looks:
+    """The slots, the credit of time, and the pieces.
+
+    draw    (camera, channels, edit) -> Render: how a picture is made
+    share   of the time that watching may cost while steps are made, 0..0.9
+    warn    told in one sentence what went wrong; the client's request is then set aside until it asks anew
+    """
+
+    def __init__(self, draw: Callable[[Camera, Collection[str], Any], Render], share: float,
+                 warn: Callable[[str], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        self.draw, self.share, self.warn, self.clock = draw, share, warn, clock
+        self._slots: dict[Hashable, _Slot] = {}
+        self._lock = threading.Lock()
+        self._credit = 0.0
+        self._quick_pixels = 40_000.0
+        self._pixels_per_s = 4e6  # of full pictures; measured as they are drawn
+
+    def put(self, client: Hashable, look: Look) -> None:
+        """The client's newest request; the older one is forgotten."""
+        with self._lock:
+            self._slots[client] = _Slot(look, self.clock())
+
+    def drop(self, client: Hashable) -> None:
+        with self._lock:
+            self._slots.pop(client, None)
+
+    @property
+    def watched(self) -> bool:
+        return bool(self._slots)
+
+    def earn(self, seconds: float) -> None:
+        """Steps were made for this long."""
+        share = min(max(self.share, 0.0), 0.9)
+        self._credit = min(self._credit + seconds * share / (1.0 - share), BURST_S)
+
+    def serve(self, step: int, free: bool) -> float | None:
+        """Draws at most one piece. Returns seconds until there may be something to do: 0 = now, None = nothing is due.
+
+        ``free`` while no steps are made (paused, finished): then time costs nothing.
+        """
+        now = self.clock()
+        if not free and self._credit < 0.0:
+            return 0.0
+        slot, wait = self._next(now, step)
+        if slot is None:
+            return wait
+        try:
+            self._piece(slot, step, free)
+        except Exception as error:
+            slot.failed = True
+            self.warn(f"a picture could not be made ({type(error).__name__}: {error})")
+        spent = self.clock() - now
+        slot.served = self.clock()
+        if not free:
+            self._credit -= spent
+        return 0.0
+
+    def _next(self, now: float, step: int) -> tuple[_Slot | None, float | None]:
+        """The piece that matters most: first pictures before full ones, then who waited longest."""
+        wait: float | None = None
+        best: tuple[tuple[bool, float], _Slot] | None = None
+        with self._lock:
+            for slot in self._slots.values():
+                if slot.failed or slot.full_step == step:
+                    continue
+                left = slot.posted + SETTLE_S - now
+                if slot.quick_done and left > 0:
+                    wait = left if wait is None else min(wait, left)
+                    continue
+                key = (slot.quick_done, slot.served)
+                if best is None or key < best[0]:
+                    best = (key, slot)
+        return (best[1], 0.0) if best is not None else (None, wait)
+
+    def _piece(self, slot: _Slot, step: int, free: bool) -> None:
+        look, camera = slot.look, slot.look.camera
+        pixels = camera.width * camera.height
+        if not slot.quick_done:
+            small = quick_camera(camera, self._quick_pixels)
+            started = self.clock()
+            render = self._drawn(small, look)
+            took = self.clock() - started
+            target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
+            change = min(max(target / max(took, 1e-6), 0.5), 2.0) ** 0.5
+            self._quick_pixels = max(small.width * small.height * change, LEAST_PIXELS)
+            slot.quick_done = True
+            if small.width * small.height >= pixels:
+                slot.full_step = step
+            self._deliver(slot, Picture(look, small, render, step, slot.full_step is not None, took))
+            return
+        if slot.top == 0:
+            slot.begun = step
+        rows = min(max(math.ceil(BAND_S * self._pixels_per_s / camera.width), 16), camera.height - slot.top)
+        if camera.height - slot.top - rows < rows // 3:  # no sliver at the end
+            rows = camera.height - slot.top
+        started = self.clock()
+        slot.bands.append(self._drawn(camera.cropped(0, slot.top, camera.width, rows), look))
+        took = self.clock() - started
+        slot.top, slot.seconds = slot.top + rows, slot.seconds + took
+        self._pixels_per_s += 0.3 * (rows * camera.width / max(took, 1e-6) - self._pixels_per_s)
+        if slot.top == camera.height:
+            picture = Picture(look, camera, joined(slot.bands), step, True, slot.seconds)
+            slot.full_step, slot.bands, slot.top, slot.seconds = slot.begun, [], 0, 0.0
+            self._deliver(slot, picture)
+
+    def _drawn(self, camera: Camera, look: Look) -> Render:
+        with torch.no_grad():
+            r = self.draw(camera, look.want, look.edit)
+        return Render(r.rgb, r.depth, r.normal, r.opacity)  # the trace would keep large buffers alive
+
+    def _deliver(self, slot: _Slot, picture: Picture) -> None:
+        with self._lock:
+            current = any(s is slot for s in self._slots.values())
+        if current:
+            slot.look.deliver(picture)
+
+
+def quick_camera(camera: Camera, pixels: float) -> Camera:
+    """``camera`` with at most about that many pixels."""
+    factor = math.sqrt(pixels / (camera.width * camera.height))
+    if factor >= 0.9:
+        return camera
+    return camera.scaled(max(round(camera.width * factor), 1), max(round(camera.height * factor), 1))
+
+
+def joined(bands: list[Render]) -> Render:
+    """Bands of one picture, top to bottom, as one."""
+    if len(bands) == 1:
+        return bands[0]
+
+    def column(name: str) -> Tensor | None:
+        parts = [getattr(b, name) for b in bands]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return Render(torch.cat([b.rgb for b in bands]), column("depth"), column("normal"), column("opacity"))
