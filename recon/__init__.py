@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import types
 from typing import Any
 
 # Threads that wait for each other must not spin for long: on a busy machine spinning made steps several times slower.
@@ -16,7 +17,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 __version__ = "0.1.0"
 
 _LAZY = {
-    "fit": "recon.app.api",
     "load": "recon.app.api",
     "run": "recon.app.api",
     "Run": "recon.app.api",
@@ -27,10 +27,22 @@ _LAZY = {
     "InputError": "recon.errors",
 }
 
-__all__ = ["__version__", *_LAZY]
+__all__ = ["__version__", "fit", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'recon' has no attribute {name!r}")
+
+
+class _CallablePackage(types.ModuleType):
+    """``recon.fit(...)`` fits a scene; ``recon.fit.loop`` and the like are the engine's modules. One name for both."""
+
+    def __call__(self, scene: Any, **options: Any) -> Any:
+        """``recon.app.api.fit``."""
+        return importlib.import_module("recon.app.api").fit(scene, **options)
+
+
+fit: Any = importlib.import_module("recon.fit")  # an empty package; importing it sets recon.fit in any case
+fit.__class__ = _CallablePackage

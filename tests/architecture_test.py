@@ -162,6 +162,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert {"recon.app.command_line", "recon.errors", "recon"} <= seen
 
 
+def test_fit_is_a_function_and_a_package() -> None:
+    """Importing recon.fit.loop binds recon.fit to the package; the second `recon.fit(...)` must work like the first."""
+    code = """
+import recon, recon.fit.events
+from recon.errors import InputError
+assert recon.fit.events.Event
+for _ in range(2):
+    try:
+        recon.fit("no such folder", steps=1)
+    except InputError as error:
+        assert "no such" in str(error), error
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_engine_prints_nothing() -> None:
     for module, path in modules().items():
         if part_of(module) == "app":
