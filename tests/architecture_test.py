@@ -37,8 +37,8 @@ ARROWS = {
     "configs": {"fields", "renderers", "samplers", "losses", "optim", "strategies", "fit", "protocols", "types"},
     "viewer": _PART | {"fit", "export"},
 }  # fmt: skip
-# The viewer sees a fit through its events and its session only.
-VIEWER_OF_FIT = {"recon.fit.events", "recon.fit.session"}
+# The viewer sees a fit through its events, its session and the looks it asks for.
+VIEWER_OF_FIT = {"recon.fit.events", "recon.fit.session", "recon.fit.looks"}
 # Rivals and heavy helpers that are chosen by name where they are installed.
 OPTIONAL = {"gsplat", "nerfacc", "tinycudann", "open3d", "pxr"}
 MAY_USE_OPTIONAL = {"ops", "mesh", "export"}
@@ -115,7 +115,7 @@ def test_arrows(module: str) -> None:
         if top == "recon" and allowed is not None:
             assert part_of(name) in allowed, f"{module} imports {name}: not an arrow of docs/architecture.md"
             if part == "viewer" and part_of(name) == "fit":
-                assert name in VIEWER_OF_FIT, f"{module} imports {name}: the viewer sees events and session only"
+                assert name in VIEWER_OF_FIT, f"{module} imports {name}: the viewer sees events, session and looks only"
 
 
 def test_formats_do_not_know_torch() -> None:

@@ -45,7 +45,7 @@ def compare(field: Any, system: System, capture: Capture, views: Sequence[View])
         yield ViewResult(
             view.name,
             psnr(render, target, seen.mask),
-            float(ssim(render, target)),
+            ssim(render, target, mask=seen.mask),
             target.permute(1, 2, 0),
             render.permute(1, 2, 0),
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_capture import MemoryPhoto, camera_at
+from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians
 
 from recon.configs import gaussians
-from recon.fit.evaluate import psnr
+from recon.fit.evaluate import compare, psnr
 from recon.fit.photos import Observations, fixed_background, over
 from recon.fit.system import System
 from recon.types import Capture, Observation, Photo, View
@@ -120,3 +120,21 @@ def test_psnr_is_the_formula() -> None:
     mask = torch.zeros(4, 8, dtype=torch.uint8)
     mask[:2] = 255
     assert psnr(a, half, mask) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_ignored_pixels_do_not_count_in_either_metric() -> None:
+    field, camera = Fixed(random_gaussians()), camera_at(0.3)
+    rgb = (picture(field, camera) * 255).round().to(torch.uint8)
+    mask = torch.full((camera.height, camera.width), 255, dtype=torch.uint8)
+    mask[10:20, 10:20] = 0
+    rgb[:, 10:20, 10:20] = 255 - rgb[:, 10:20, 10:20]
+    results = {}
+    for meaning, masks in (("ignore", "auto"), ("ignore", "off")):
+        view = View("a.png", camera, MemoryPhoto(Photo(rgb, mask=mask)), "test")
+        capture = Capture("t", Path("t"), "memory", (view,), mask_meaning=meaning)  # type: ignore[arg-type]
+        system = replace(SYSTEM, masks=masks)  # type: ignore[arg-type]
+        (results[masks],) = compare(field, system, capture, capture.test)
+    assert results["auto"].psnr > 50
+    assert results["auto"].ssim > 0.99
+    assert results["off"].psnr < 30
+    assert results["off"].ssim < 0.95
