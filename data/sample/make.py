@@ -3,7 +3,7 @@
 This needs Blender as a Python module, which the program itself does not. In an environment of its own (Python 3.11):
 
     python3 -m venv blender && blender/bin/pip install bpy==5.0.1 pillow
-    blender/bin/python data/sample/make.py            # about 25 minutes on one core, replaces the files here
+    blender/bin/python data/sample/make.py            # about 25 minutes on one idle core, replaces the files here
     blender/bin/python data/sample/make.py --out /tmp/look --samples 12 --every 8    # a quick look
 
 All randomness is seeded: the same Blender version gives the same poses, points and geometry (bit for bit) and the
@@ -269,9 +269,9 @@ def main() -> None:
         for view in views:
             set_camera(view)
             render(work / "photo.png")
-            photo = Image.open(work / "photo.png").convert("RGB")
-            photo.save(options.out / "images" / f"{view.stem}.jpg", quality=JPEG_QUALITY, subsampling=0, optimize=True)
-            photos[view.stem] = np.asarray(photo)
+            jpeg = options.out / "images" / f"{view.stem}.jpg"
+            Image.open(work / "photo.png").convert("RGB").save(jpeg, quality=JPEG_QUALITY, subsampling=0, optimize=True)
+            photos[view.stem] = np.asarray(Image.open(jpeg))
         set_truth_mode()
         materials = {what: truth_material(what) for what in ("Position", "Normal")}
         rng = np.random.default_rng(SEED)
