@@ -247,6 +247,30 @@ def test_composite_backward_is_the_transpose_of_dual_numbers(example: Example, k
             assert (size > 0) == affects, (column, part)
 
 
+def test_thousands_of_gaussians_against_dual_numbers() -> None:
+    """Enough for several chunks of the tile lists and several pieces of every loop."""
+    camera = turned_camera(40, 24, 30, 30)
+    rows = cloud(camera, 6000, 1, degree=0, pixels=(0.2, 0.9), logits=(-5, -2))
+    records = splat.project(**rows, camera=camera, settings=Projection(0), check=True)
+    assert (records[:, RADIUS] > 0).sum() > 4096
+    records.requires_grad_()
+    background = torch.tensor([0.2, 0.4, 0.9], dtype=torch.float64)
+    picture, end = splat.composite(records, 40, 24, background, depth=True, check=True)
+    g_picture, g_end = _random(1, 4, 24, 40), _random(2, 24, 40)
+    (gradient,) = torch.autograd.grad((picture, end), records, (g_picture, g_end))
+    tangent = _random(3, *records.shape)
+    tangent[:, ABS_GRADIENT] = 0
+    tangent[:, OPACITY] *= records[:, OPACITY].detach()
+    value, moved = torch.empty(2, 4, 24, 40, dtype=torch.float64)
+    end_value, end_moved = torch.empty(2, 24, 40, dtype=torch.float64)
+    splat.native.splat_composite_jvp(records.detach(), tangent, 40, 24, background, value, moved, end_value, end_moved)
+    torch.testing.assert_close(picture.detach(), value, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(end.detach(), end_value, rtol=1e-10, atol=1e-12)
+    assert 0.05 < end.mean() < 0.95
+    size = (g_picture * moved).abs().sum() + (g_end * end_moved).abs().sum()
+    assert abs((g_picture * moved).sum() + (g_end * end_moved).sum() - (gradient * tangent).sum()) <= 1e-10 * size
+
+
 # ---------------------------------------------------------------- 2. plain torch under autograd
 
 

@@ -83,6 +83,22 @@ def test_threads_and_repeats_give_the_same_bits(face: Face, threads: Callable[[i
         assert _same_bits(results[0], other)
 
 
+def test_a_row_does_not_depend_on_its_neighbours(face: Face) -> None:
+    """Rows travel in packs; in another order and company each gives the same bits."""
+    for name in ("outside", "behind and near", "antialiased"):
+        example = EXAMPLES[name]
+        order = torch.randperm(len(example.parameters["means"]), generator=torch.Generator().manual_seed(0))[:-3]
+        results = []
+        for pick in (torch.arange(len(example.parameters["means"])), order):
+            rows = {k: v[pick].requires_grad_() for k, v in example.rows(torch.float32).items()}
+            records = project(**rows, camera=example.camera, settings=example.settings)
+            upstream = _random(len(example.parameters["means"]), 12)[pick]
+            records.backward(upstream)
+            drawn = (records[:, RADIUS] > 0).float()[:, None]
+            results.append([records.detach() * drawn, *(v.grad for v in rows.values())])
+        assert all(torch.equal(a[order], b) for a, b in zip(*results))
+
+
 def test_gradients_do_not_depend_on_what_the_lists_held_before(face: Face) -> None:
     small, large = EXAMPLES["degree 3"], _many(3000)
     fresh = _render(small)
