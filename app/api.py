@@ -161,13 +161,18 @@ class Run:
         return as_pil(self.render(camera, size).rgb)
 
     def export(self, path: str | Path) -> tuple[str, ...]:
-        """Writes the scene to .ply, .splat or .spz in the coordinates of the source; returns what the file cannot hold.
+        """Writes the scene to .ply, .splat, .spz or .html (a page to look at it), in the coordinates of the source.
 
-        Raises InputError for unknown suffixes and places that cannot be written.
+        Returns what the file cannot hold. Raises InputError for unknown suffixes and places that cannot be written.
         """
         from recon.export import write_splats
 
-        return write_splats(path, self.gaussians)
+        options: dict[str, Any] = {}
+        if Path(path).suffix.lower() == ".html":
+            near = getattr(self.renderer, "near", 0.02) / self._world_from_source.scale
+            options = {"cameras": self.cameras, "background": self.background.tolist(), "near": near,
+                       "title": self.path.name if self.folder else self.path.stem}
+        return write_splats(path, self.gaussians, **options)
 
     def __repr__(self) -> str:
         quality = f", PSNR {self.metrics['psnr']:.1f} dB" if self.metrics.get("psnr") else ""

@@ -16,11 +16,12 @@ from recon.errors import InputError
 
 @dataclass(frozen=True)
 class Arguments:
-    """Write a run or a splat file as .ply, .splat or .spz.
+    """Write a run or a splat file as .ply, .splat or .spz, or as a web page to look at it.
 
     Examples:
       recon export runs/fox-gaussians-01 fox.spz
       recon export old.ply small.splat
+      recon export runs/fox-gaussians-01 fox.html
 
     Coordinates are those of the source; the suffix names the format.
     """
@@ -29,7 +30,7 @@ class Arguments:
     source: tyro.conf.Positional[Annotated[str, option("RUN|FILE")]]
 
     # the file to write: out.ply (everything, large), out.spz (small, keeps view-dependent colour), out.splat (no
-    # view-dependent colour)
+    # view-dependent colour), out.html (one page with a viewer inside, opens in any browser without a network)
     out: tyro.conf.Positional[Annotated[str, option("OUT")]]
 
     # replace OUT where it exists

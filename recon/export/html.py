@@ -1,0 +1,124 @@
+"""One web page that holds the scene and a viewer for it: opens from a file, needs no network and no other file.
+
+The page is ``web/page.html`` with its parts put in: style, shaders, the scripts and the splats (packed as
+``page_packing`` says, in base64). The scripts are ES modules in the repository and become one script here.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recon.errors import InputError
+from recon.export.page_packing import pack
+from recon.export.page_view import extent, middle_of_views, outside_camera, up_of_cameras
+from recon.export.splat_file import arrays_to_write, sigmoid
+from recon.formats.files import atomic_output
+from recon.types import Camera, Gaussians
+
+# Each after the ones it imports from.
+MAIN_SCRIPTS = ("vectors.js", "view.js", "scene.js", "renderer.js", "photos.js", "motion.js", "controls.js",
+                "interface.js", "main.js")
+WORKER_SCRIPTS = ("unpack.js", "sort.js", "worker.js")
+SHADERS = ("splat.vert", "splat.frag", "screen.vert", "screen.frag", "lines.vert", "lines.frag")
+NEAR = 0.02  # nearest distance that is drawn, by the distance of the cameras from what they look at
+
+
+def write_splats(
+    path: str | Path,
+    gaussians: Gaussians,
+    *,
+    comments: tuple[str, ...] = (),
+    cameras: Sequence[Camera] = (),
+    title: str | None = None,
+    up: Sequence[float] | None = None,
+    near: float | None = None,
+    background: Sequence[float] = (0.0, 0.0, 0.0),
+) -> tuple[str, ...]:
+    """Writes a page that shows the splats. Returns what was left out.
+
+    comments    kept in a comment of the page
+    cameras     of the photos, in the frame of the splats (lens distortion is ignored); the first is the start view,
+                all are shown on demand
+    title       of the page, by default the file's name
+    up          [3] direction, by default from the cameras, else -y
+    near        splats nearer to the viewer than this are not drawn, in units of the scene
+    background  [3] colour 0..1
+    """
+    arrays, warnings = arrays_to_write(gaussians)
+    visible = sigmoid(arrays.logits) > 1 / 255  # the renderer never draws the others
+    arrays = arrays.rows(visible)
+    if len(arrays) == 0:
+        raise InputError("there are no visible splats to write", file=path, fix="Export a scene that is not empty.")
+    cameras = [c for c in cameras if bool(np.isfinite(c.world_from_camera.numpy()).all())]
+    up_vector = _direction(up) if up is not None else up_of_cameras(cameras) if cameras else np.array([0.0, -1.0, 0.0])
+    start = cameras[0] if cameras else outside_camera(arrays.means, up_vector)
+    target = middle_of_views(cameras, arrays.means) if cameras else extent(arrays.means)[0]
+    if near is None:
+        reach = [float(np.linalg.norm(c.centre.numpy() - target)) for c in cameras or [start]]
+        near = NEAR * max(float(np.median(reach)), 1e-9)
+
+    packed = pack(arrays)
+    title = title or Path(path).stem
+    scene = {
+        "title": title, "packing": packed.layout, "degree": gaussians.sh_degree,
+        "antialiased": gaussians.antialiased, "near": near, "background": [float(c) for c in background],
+        "up": up_vector.tolist(), "target": target.tolist(), "start": _plain(start),
+        "cameras": [_plain(c) for c in cameras],
+    }
+    page = _page({
+        "TITLE": html.escape(title), "COUNT": f"{len(arrays):,}", "STYLE": _asset("style.css"),
+        "COMMENTS": html.escape("\n".join(comments)).replace("--", "- -"),
+        "SHADERS": "\n".join(f'<script type="text/plain" id="{name}">{_asset(name)}</script>' for name in SHADERS),
+        "WORKER": _joined(WORKER_SCRIPTS), "MAIN": _joined(MAIN_SCRIPTS),
+        "SCENE": json.dumps(_rounded(scene), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c"),
+        "SPLATS": base64.b64encode(packed.data).decode("ascii"),
+    })
+    with atomic_output(path) as file:
+        file.write(page.encode("utf-8"))
+    return warnings
+
+
+def _page(parts: dict[str, str]) -> str:
+    """The template with every {{NAME}} replaced, in one pass so that what is put in is never searched."""
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+
+
+def _asset(name: str) -> str:
+    return resources.files("recon.export").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Modules as one script: imports go, ``export`` goes; their top-level names are distinct."""
+    text = "\n".join(f"// ---- {name}\n{_asset(name)}" for name in names)
+    text = re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^export (?=(?:async )?function|const|let|class)", "", text, flags=re.MULTILINE)
+
+
+def _plain(camera: Camera) -> dict[str, Any]:
+    fx, fy, cx, cy = camera.intrinsics.tolist()
+    return {"width": camera.width, "height": camera.height, "fx": fx, "fy": fy, "cx": cx, "cy": cy,
+            "world_from_camera": camera.world_from_camera[:3].tolist()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.8g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
+
+
+def _direction(up: Sequence[float]) -> np.ndarray:
+    vector = np.asarray(up, np.float64).reshape(-1)
+    if vector.shape != (3,) or not np.isfinite(vector).all() or np.linalg.norm(vector) < 1e-12:
+        raise InputError(f"{list(up)} is no direction", fix="Give up as three numbers, for example 0 0 1.")
+    return vector / np.linalg.norm(vector)

@@ -1,0 +1,198 @@
+// WebGL2: splats into a picture of half floats (8 bits would add a rounding per layer), then onto the screen.
+import { cameraRows } from "./view.js";
+
+export class Renderer {
+  /** `settings`: the page's data. Raises where there is no WebGL2. */
+  constructor(canvas, settings, shaderText) {
+    const gl = canvas.getContext("webgl2", {
+      alpha: false, antialias: false, depth: false, stencil: false, powerPreference: "high-performance",
+    });
+    if (!gl) throw new Error("This page needs WebGL 2, which this browser or device does not offer.");
+    this.gl = gl;
+    this.canvas = canvas;
+    this.settings = settings;
+    this.floats = gl.getExtension("EXT_color_buffer_float") || gl.getExtension("EXT_color_buffer_half_float");
+    this.columns = Math.min(gl.getParameter(gl.MAX_TEXTURE_SIZE), 4096);
+    this.programs = {
+      splat: program(gl, shaderText("splat.vert"), shaderText("splat.frag")),
+      screen: program(gl, shaderText("screen.vert"), shaderText("screen.frag")),
+      lines: program(gl, shaderText("lines.vert"), shaderText("lines.frag")),
+    };
+    this.count = 0;
+    this.order = gl.createBuffer();
+    this.splats = gl.createVertexArray();
+    gl.bindVertexArray(this.splats);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.order);
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribIPointer(0, 1, gl.UNSIGNED_INT, 0, 0);
+    gl.vertexAttribDivisor(0, 1);
+    gl.bindVertexArray(null);
+    this.nothing = gl.createVertexArray();
+    this.lineBuffer = gl.createBuffer();
+    this.lines = gl.createVertexArray();
+    gl.bindVertexArray(this.lines);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.lineBuffer);
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    gl.bindVertexArray(null);
+    this.picture = gl.createTexture();
+    this.target = gl.createFramebuffer();
+    this.pictureSize = [0, 0];
+  }
+
+  /** Uploads what the worker unpacked. */
+  load({ shapes, lights }) {
+    this.shapes = this.#dataTexture(shapes);
+    this.lights = this.#dataTexture(lights.length ? lights : new Uint32Array(this.columns * 4));
+  }
+
+  #dataTexture(data) {
+    const { gl, columns } = this;
+    const rows = data.length / 4 / columns;
+    if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
+      throw new Error("This scene is too large for this device's graphics memory.");
+    }
+    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32UI, columns, rows, 0, gl.RGBA_INTEGER, gl.UNSIGNED_INT, data);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    return texture;
+  }
+
+  setOrder(order) {
+    const { gl } = this;
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.order);
+    gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
+    this.count = order.length;
+  }
+
+  /** Line segments [2 n, 3] that can be drawn over the scene. */
+  setLines(points) {
+    const { gl } = this;
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.lineBuffer);
+    gl.bufferData(gl.ARRAY_BUFFER, points, gl.STATIC_DRAW);
+  }
+
+  /**
+   * Draws the view with intrinsics given in pixels of the canvas. `scale` <= 1 makes a smaller picture that is
+   * enlarged; `lines` are ranges of the line buffer, [{first, count, colour}].
+   */
+  draw(view, intrinsics, scale, lines) {
+    const { gl, canvas } = this;
+    const width = Math.max(1, Math.round(canvas.width * scale));
+    const height = Math.max(1, Math.round(canvas.height * scale));
+    this.#prepare(width, height);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
+    gl.viewport(0, 0, width, height);
+    gl.clearColor(...this.settings.background, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    const ratio = [width / canvas.width, height / canvas.height];
+    this.#drawSplats(view, intrinsics.map((x, i) => x * ratio[i % 2]), [width, height]);
+
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.disable(gl.BLEND);
+    const { use, uniforms } = this.programs.screen;
+    gl.useProgram(use);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.picture);
+    const filter = scale < 1 ? gl.LINEAR : gl.NEAREST;
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, filter);
+    gl.uniform1i(uniforms.picture, 0);
+    gl.uniform2f(uniforms.share, width / this.pictureSize[0], height / this.pictureSize[1]);
+    gl.bindVertexArray(this.nothing);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    if (lines.length) this.#drawLines(view, intrinsics, lines);
+    gl.bindVertexArray(null);
+  }
+
+  #camera(uniforms, view, intrinsics, size) {
+    const { gl } = this;
+    const rows = cameraRows(view);
+    const columns = [0, 1, 2].flatMap((k) => rows.map((row) => row[k]));
+    gl.uniformMatrix3fv(uniforms.rotation, false, columns);
+    gl.uniform3f(uniforms.translation, rows[0][3], rows[1][3], rows[2][3]);
+    gl.uniform4f(uniforms.intrinsics, ...intrinsics);
+    gl.uniform2f(uniforms.size, ...size);
+    gl.uniform1f(uniforms.near, this.settings.near);
+  }
+
+  #drawSplats(view, intrinsics, size) {
+    const { gl, settings } = this;
+    if (!this.shapes || !this.count) return;
+    const { use, uniforms } = this.programs.splat;
+    gl.useProgram(use);
+    this.#camera(uniforms, view, intrinsics, size);
+    gl.uniform3f(uniforms.eye, ...view.position);
+    gl.uniform1i(uniforms.coefficients, settings.packing.components ? settings.packing.coefficients : 0);
+    gl.uniform1i(uniforms.antialiased, settings.antialiased ? 1 : 0);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.shapes);
+    gl.uniform1i(uniforms.shapes, 0);
+    gl.activeTexture(gl.TEXTURE1);
+    gl.bindTexture(gl.TEXTURE_2D, this.lights);
+    gl.uniform1i(uniforms.lights, 1);
+    gl.bindVertexArray(this.splats);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.count);
+  }
+
+  #drawLines(view, intrinsics, lines) {
+    const { gl, canvas } = this;
+    const { use, uniforms } = this.programs.lines;
+    gl.useProgram(use);
+    gl.enable(gl.BLEND);
+    this.#camera(uniforms, view, intrinsics, [canvas.width, canvas.height]);
+    gl.bindVertexArray(this.lines);
+    for (const { first, count, colour } of lines) {
+      gl.uniform4f(uniforms.colour, ...colour);
+      gl.drawArrays(gl.LINES, first, count);
+    }
+  }
+
+  /** Makes the picture at least this large. */
+  #prepare(width, height) {
+    const { gl } = this;
+    const [w, h] = [this.canvas.width, this.canvas.height];
+    if (this.pictureSize[0] === w && this.pictureSize[1] === h && width <= w && height <= h) return;
+    this.pictureSize = [w, h];
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.picture);
+    const [format, type] = this.floats ? [gl.RGBA16F, gl.HALF_FLOAT] : [gl.RGBA8, gl.UNSIGNED_BYTE];
+    gl.texImage2D(gl.TEXTURE_2D, 0, format, w, h, 0, gl.RGBA, type, null);
+    for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, name, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.picture, 0);
+    if (this.floats && gl.checkFramebufferStatus(gl.FRAMEBUFFER) !== gl.FRAMEBUFFER_COMPLETE) {
+      this.floats = null; // promised but not kept: 8 bits then
+      this.pictureSize = [0, 0];
+      this.#prepare(width, height);
+    }
+  }
+}
+
+function program(gl, vertexText, fragmentText) {
+  const use = gl.createProgram();
+  for (const [kind, text] of [[gl.VERTEX_SHADER, vertexText], [gl.FRAGMENT_SHADER, fragmentText]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, text.trim());
+    gl.compileShader(shader);
+    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost()) {
+      throw new Error(`This device cannot draw the scene: ${gl.getShaderInfoLog(shader)}`);
+    }
+    gl.attachShader(use, shader);
+  }
+  gl.linkProgram(use);
+  if (!gl.getProgramParameter(use, gl.LINK_STATUS) && !gl.isContextLost()) {
+    throw new Error(`This device cannot draw the scene: ${gl.getProgramInfoLog(use)}`);
+  }
+  const uniforms = {};
+  for (let i = 0; i < gl.getProgramParameter(use, gl.ACTIVE_UNIFORMS); i++) {
+    const { name } = gl.getActiveUniform(use, i);
+    uniforms[name] = gl.getUniformLocation(use, name);
+  }
+  return { use, uniforms };
+}
