@@ -1,7 +1,12 @@
-"""Checkpoints: complete or absent, the last two kept, so that a fit killed at any moment can go on."""
+"""Checkpoints: complete or absent, the last two kept, so that a fit killed at any moment can go on.
+
+step_N.pt holds what decides how the fit goes on, and nothing else: equal fits write equal bytes. What differs from run
+to run (seconds, memory) is beside it in step_N.json, and may be lost.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,13 +19,16 @@ from recon.errors import InputError
 _NAME = re.compile(r"step_(\d+)\.pt$")
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
+def save(folder: Path, step: int, state: dict[str, Any], costs: dict[str, float], keep: int = 2) -> Path:
     """Writes ``state`` (plain values and tensors) to folder/step_N.pt through a temporary file and a rename.
+
+    ``costs`` are numbers for the record, such as the seconds spent so far.
 
     Raises OSError when the disk is full or read-only; what was saved before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step_{step:07d}.pt"
+    target.with_suffix(".json").write_text(json.dumps(costs))
     temporary = target.with_suffix(".tmp")
     try:
         with open(temporary, "wb") as f:
@@ -35,7 +43,16 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
         temporary.unlink(missing_ok=True)
     for old in _saved(folder)[:-keep]:
         old.unlink(missing_ok=True)
+        old.with_suffix(".json").unlink(missing_ok=True)
     return target
+
+
+def load_costs(folder: Path, step: int) -> dict[str, float]:
+    """The numbers saved with the checkpoint of a step; empty when they were lost."""
+    try:
+        return {k: float(v) for k, v in json.loads((folder / f"step_{step:07d}.json").read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

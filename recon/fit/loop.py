@@ -95,6 +95,8 @@ class Fit:
                 if self._stop:
                     break
             loss = self._one_step()
+            while self.problem.warnings:
+                yield Warned(self.step, self.seconds, self.problem.warnings.pop(0))
             smooth_loss = loss if smooth_loss is None else 0.95 * smooth_loss + 0.05 * loss
             for name, strategy in self.strategies.items():
                 what = strategy.act(self.problem, self.optimizer)
@@ -145,7 +147,8 @@ class Fit:
 
     def save(self) -> Path:
         assert self.folder is not None
-        return checkpoint.save(self.folder / "checkpoint", self.step, self.state())
+        costs = {"seconds": self.seconds, "peak_memory_bytes": self._peak}
+        return checkpoint.save(self.folder / "checkpoint", self.step, self.state(), costs)
 
     def _save_or_warn(self) -> Event:
         try:
@@ -159,8 +162,6 @@ class Fit:
             "version": 1,
             "step": self.step,
             "seed": self.seed,
-            "seconds": self.seconds,
-            "peak_memory_bytes": self._peak,
             "params": self.field.params.state(),
             "field": self.field.state(),
             "optimizer": self.optimizer.state(),
@@ -178,8 +179,10 @@ class Fit:
     def _load(self, state: dict[str, Any]) -> None:
         self.field.load_state(state["field"])  # after the strategies were built: building one may set the field up
         self.problem.step = int(state["step"])
-        self._seconds_before = float(state["seconds"])
-        self._peak = int(state["peak_memory_bytes"])
+        assert self.folder is not None
+        costs = checkpoint.load_costs(self.folder / "checkpoint", self.step)
+        self._seconds_before = costs.get("seconds", 0.0)
+        self._peak = int(costs.get("peak_memory_bytes", 0))
         self.optimizer.load_state(state["optimizer"])
         for name, strategy in self.strategies.items():
             if name in state["strategies"]:

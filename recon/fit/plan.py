@@ -28,11 +28,14 @@ def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 
     Raises InputError when not even a few steps fit.
     """
     begin = time.monotonic()
-    coarse = _seconds_per_step(capture, replace(system, resolution=replace(system.resolution, until=1.0)), seed)
-    full = _seconds_per_step(capture, replace(system, resolution=replace(system.resolution, start=1.0)), seed)
+    fit = Fit(capture, replace(system, steps=10_000, resolution=replace(system.resolution, until=1.0)), seed=seed)
+    start_up = time.monotonic() - begin  # finding a start is paid again by the fit itself
+    coarse = _seconds_per_step(fit)
+    fit.problem.step = fit.problem.total_steps  # where the schedule has reached full resolution
+    full = _seconds_per_step(fit)
     share = min(system.resolution.until, 1.0) if system.resolution.start > 1.0 else 0.0
     mean = _GROWTH * (share * 0.5 * (coarse + full) + (1.0 - share) * full)
-    left = seconds * (1.0 - _FIXED_SHARE) - (time.monotonic() - begin)
+    left = seconds * (1.0 - _FIXED_SHARE) - (time.monotonic() - begin) - start_up
     steps = int(min(left / mean, _MOST_STEPS))
     if steps < _FEWEST_STEPS:
         raise InputError(f"{seconds:.0f} s is too short here: a step takes about {mean:.2f} s",
@@ -52,14 +55,11 @@ def with_steps(system: System, steps: int) -> System:
     return replace(system, steps=steps, strategies=strategies)
 
 
-def _seconds_per_step(capture: Capture, system: System, seed: int) -> float:
-    """Time of one of the first steps, on a field of its own that is thrown away."""
-    fit = Fit(capture, replace(system, steps=10_000), seed=seed)
-    for _ in range(_WARM_UP):
-        fit.optimizer.step(fit.problem)
-        fit.problem.step += 1
-    begin = time.monotonic()
-    for _ in range(_MEASURED):
+def _seconds_per_step(fit: Fit) -> float:
+    """Time of a step, on a field that is thrown away afterwards."""
+    for i in range(_WARM_UP + _MEASURED):
+        if i == _WARM_UP:
+            begin = time.monotonic()
         fit.optimizer.step(fit.problem)
         fit.problem.step += 1
     return (time.monotonic() - begin) / _MEASURED

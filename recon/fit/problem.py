@@ -29,8 +29,10 @@ class FitProblem:
         self.seen: Observation
         self.render: Render
         self.exposure = (
-            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure else None
+            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.on else None
         )
+        self.warnings: list[str] = []  # read and emptied by the loop
+        self._lost: set[int] = set()
         self._order: list[int] = []
         self._epoch = -1
         self._pictured = {n: loss for n, loss in system.losses.items() if not isinstance(loss, Regularizer)}
@@ -64,7 +66,16 @@ class FitProblem:
         generator = None
         if self.observations.random_background:
             generator = torch.Generator().manual_seed(self.seed * 104_729 + self.step)
-        return self.observations.get(self.view_of(self.step), self.scale(self.step), generator)
+        for ahead in range(len(self.observations)):  # a photo that turns out to be damaged is passed over
+            index = self.view_of(self.step + ahead)
+            if index in self._lost:
+                continue
+            try:
+                return self.observations.get(index, self.scale(self.step), generator)
+            except InputError as error:
+                self._lost.add(index)
+                self.warnings.append(f"{error}; the fit goes on without this photo")
+        raise InputError("no photo could be read", file=self.capture.root, fix="Check the files or the disk.")
 
     def gradient(self, deferred: bool = False) -> float:
         self.seen = seen = self.observe()

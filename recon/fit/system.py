@@ -29,6 +29,8 @@ class Resolution:
 class Exposure:
     """Per-photo correction of colours while fitting: an affine map of rgb, started at the identity."""
 
+    # whether photos are corrected: for changing light, automatic exposure or white balance
+    on: bool = False
     # learning rate at the start and at the end
     rate: float = 0.01
     rate_end: float = 0.001
@@ -51,6 +53,6 @@ class System:
     background: Literal["auto", "black", "white", "random"] = "auto"
     resolution: Resolution = dataclasses.field(default_factory=Resolution)
     # colours of each photo may differ by an affine map (changing light, automatic exposure)
-    exposure: Exposure | None = None
+    exposure: Exposure = dataclasses.field(default_factory=Exposure)
     # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty
     masks: Literal["auto", "ignore", "object", "off"] = "auto"

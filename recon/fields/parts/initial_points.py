@@ -5,87 +5,106 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recon.types import Capture
+from recon.fields.parts.visual_hull import visual_hull
+from recon.types import Capture, View
+
+_ENOUGH = 100  # points that make a start
+_CELLS = 14  # cells of the grid, along the longer side of a picture, that should all hold a point
+_VIEWS = 40  # views looked at
 
 
 def initial_points(capture: Capture, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Positions [n, 3] float32 in the world and colours [n, 3] in 0..1.
 
-    The capture's own points where it has at least a hundred; else points inside every alpha mask (a visual hull);
-    else points drawn in front of the cameras.
+    The capture's own points where it has at least a hundred, with far points added where pictures show something but
+    no point lies (walls, backdrops, sky); else points inside every alpha mask (a visual hull); else points drawn in
+    front of the cameras.
     """
-    if capture.points is not None and len(capture.points) >= 100:
-        return capture.points.positions.float(), capture.points.colours.float() / 255.0
     generator = torch.Generator().manual_seed(seed)
+    points = capture.points
+    if points is not None and len(points) >= _ENOUGH:
+        found = points.positions.float(), points.colours.float() / 255.0
+        if capture.has_alpha:
+            return found
+        return _joined(found, _behind(capture, points.positions, generator))
+    focus, distance = focus_of(capture)
     if capture.has_alpha:
-        points, colours = _visual_hull(capture, count, generator)
-        if len(points) >= 100:
-            return points, colours
-    points = _in_front_of_cameras(capture, count, generator)
-    colours = torch.full((len(points), 3), 0.5)
-    if capture.points is not None and len(capture.points):
-        points = torch.cat([capture.points.positions.float(), points])
-        colours = torch.cat([capture.points.colours.float() / 255.0, colours])
-    return points, colours
+        hull = visual_hull(_some_views(capture), focus, 0.6 * distance, count, generator)
+        if len(hull[0]) >= _ENOUGH:
+            return hull
+    drawn = _in_front_of_cameras(capture, distance, count, generator)
+    if points is not None and len(points):
+        return _joined((points.positions.float(), points.colours.float() / 255.0), drawn)
+    return drawn
 
 
-def _focus(capture: Capture) -> tuple[Tensor, float]:
+def focus_of(capture: Capture) -> tuple[Tensor, float]:
     """The point closest to all optical axes, and the median distance of the cameras to it."""
     centres = capture.centres
     axes = torch.stack([v.camera.forward for v in capture.views])
-    across = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
+    eye = torch.eye(3, dtype=torch.float64)
+    across = eye - axes[:, :, None] * axes[:, None, :]
     lhs, rhs = across.sum(0), (across @ centres[:, :, None]).sum(0)
-    focus = torch.linalg.lstsq(lhs + 1e-6 * torch.eye(3, dtype=torch.float64), rhs).solution[:, 0]
+    focus = torch.linalg.lstsq(lhs + 1e-6 * eye, rhs).solution[:, 0]
     distance = float((centres - focus).norm(dim=1).median())
     return focus, max(distance, 1e-3)
 
 
-def _in_front_of_cameras(capture: Capture, count: int, generator: torch.Generator) -> Tensor:
-    """Random points along the rays of random pixels, denser near the focus of the cameras than far away."""
-    _, distance = _focus(capture)
+def _joined(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])
+
+
+def _some_views(capture: Capture) -> tuple[View, ...]:
     views = capture.train or capture.views
+    return views[:: max(1, len(views) // _VIEWS)]
+
+
+def _behind(capture: Capture, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points for the cells of pictures in which no point falls: on a ray through the cell, beyond the farthest points
+    of that view, coloured by the photo."""
+    positions, colours = [torch.empty(0, 3)], [torch.empty(0, 3)]
+    for view in _some_views(capture):
+        camera = view.camera
+        cell = max(camera.size) / _CELLS
+        across, down = max(round(camera.width / cell), 1), max(round(camera.height / cell), 1)
+        pixel, depth = camera.project(points)
+        size = torch.tensor(camera.size, dtype=torch.float64)
+        seen = (depth > 1e-6) & (pixel >= 0).all(1) & (pixel < size).all(1)
+        filled = torch.zeros(down, across, dtype=torch.bool)
+        if bool(seen.any()):
+            column = (pixel[seen, 0] / size[0] * across).long().clamp(0, across - 1)
+            row = (pixel[seen, 1] / size[1] * down).long().clamp(0, down - 1)
+            filled[row, column] = True
+            far = float(torch.quantile(depth[seen][:: max(1, int(seen.sum()) // 20_000)], 0.98))
+        else:
+            far = 2.0 * focus_of(capture)[1]
+        empty = (~filled).nonzero().double()
+        if len(empty) == 0:
+            continue
+        jitter = torch.rand(len(empty), 2, generator=generator, dtype=torch.float64)
+        cells = torch.tensor([across, down], dtype=torch.float64)
+        at = (empty.flip(1) + jitter) / cells * size
+        origin, direction = camera.rays(at)
+        z = direction @ camera.forward
+        beyond = far * torch.exp(torch.rand(len(empty), generator=generator, dtype=torch.float64) * 1.5)
+        positions.append((origin + direction * (beyond / z.clamp_min(1e-3))[:, None]).float())
+        photo = view.photo().rgb
+        colours.append(photo[:, at[:, 1].long(), at[:, 0].long()].T.float() / 255.0)
+    return torch.cat(positions), torch.cat(colours)
+
+
+def _in_front_of_cameras(capture: Capture, distance: float, count: int,
+                         generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random points along the rays of random pixels, most of them near the focus of the cameras, in photo colours."""
+    views = _some_views(capture)
     pick = torch.randint(len(views), (count,), generator=generator)
     uv = torch.rand(count, 2, generator=generator, dtype=torch.float64)
     depth = distance * torch.exp(torch.randn(count, generator=generator, dtype=torch.float64) * 0.5)
-    out = torch.empty(count, 3)
+    positions, colours = torch.empty(count, 3), torch.empty(count, 3)
     for i, view in enumerate(views):
         rows = (pick == i).nonzero().squeeze(1)
-        size = torch.tensor(view.camera.size, dtype=torch.float64)
-        origin, direction = view.camera.rays(uv[rows] * size)
-        out[rows] = (origin + direction * depth[rows, None]).float()
-    return out
-
-
-def _visual_hull(capture: Capture, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random points of a box around the focus that fall on opaque pixels in all views that see them; colours are means
-    over the views (occlusion is ignored: it is only a start)."""
-    focus, distance = _focus(capture)
-    views = (capture.train or capture.views)[:: max(1, len(capture.train) // 40)]
-    cameras = [v.camera for v in views]
-    photos = [v.photo() for v in views]
-    kept: list[Tensor] = []
-    shades: list[Tensor] = []
-    half = 0.6 * distance
-    for attempt in range(12):  # most of the box is empty; twelve rounds bound the work
-        points = focus + (torch.rand(4 * count, 3, generator=generator, dtype=torch.float64) * 2 - 1) * half
-        colour_sum = torch.zeros(len(points), 3)
-        seen = torch.zeros(len(points))
-        for camera, photo in zip(cameras, photos, strict=True):
-            if photo.alpha is None:
-                continue
-            pixel, depth = camera.project(points)
-            x, y = pixel[:, 0].floor().long(), pixel[:, 1].floor().long()
-            inside = (depth > 1e-6) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
-            x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
-            opaque = photo.alpha[y, x] > 127
-            keep = ~inside | opaque
-            colour_sum += torch.where((inside & opaque)[:, None], photo.rgb[:, y, x].T.float() / 255.0, 0.0)
-            seen += inside.float()
-            points, colour_sum, seen = points[keep], colour_sum[keep], seen[keep]
-        enough = seen >= 0.5 * len(views)
-        kept.append(points[enough].float())
-        shades.append(colour_sum[enough] / seen[enough, None].clamp_min(1))
-        found = sum(len(k) for k in kept)
-        if (found == 0 and attempt > 2) or found >= count:
-            break
-    return torch.cat(kept)[:count], torch.cat(shades)[:count].clamp(0, 1)
+        at = uv[rows] * torch.tensor(view.camera.size, dtype=torch.float64)
+        origin, direction = view.camera.rays(at)
+        positions[rows] = (origin + direction * depth[rows, None]).float()
+        colours[rows] = view.photo().rgb[:, at[:, 1].long(), at[:, 0].long()].T.float() / 255.0
+    return positions, colours
