@@ -11,7 +11,7 @@ import shutil
 import signal
 import statistics
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -307,10 +307,10 @@ def _progress(report: Reporter) -> Callable[[str, int, int], None]:
     return say
 
 
-def follow(job: FitJob) -> Finished:
+def follow(job: FitJob, source: Iterable[Event] | None = None) -> Finished:
     """Runs a job and shows its events; Ctrl-C and SIGTERM ask it to stop and save, a second Ctrl-C aborts at once.
 
-    Signals are left alone outside the main thread, where Python does not allow handlers.
+    ``source`` gives the events where something else (a session) runs the job. Signals are left alone outside the main thread, where Python does not allow handlers.
     """
     from recon.fit import events
 
@@ -323,7 +323,7 @@ def follow(job: FitJob) -> Finished:
     before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)} if main else {}
     finished = None
     try:
-        for event in job.events():
+        for event in job.events() if source is None else source:
             job.reporter.event(event)
             if isinstance(event, events.Finished):
                 finished = event

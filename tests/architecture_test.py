@@ -40,8 +40,8 @@ ARROWS = {
 # The viewer sees a fit through its events, its session and the looks it asks for.
 VIEWER_OF_FIT = {"recon.fit.events", "recon.fit.session", "recon.fit.looks"}
 # Rivals and heavy helpers that are chosen by name where they are installed.
-OPTIONAL = {"gsplat", "nerfacc", "tinycudann", "open3d", "pxr"}
-MAY_USE_OPTIONAL = {"ops", "mesh", "export"}
+OPTIONAL = {"gsplat", "nerfacc", "tinycudann", "open3d", "pxr", "viser"}
+MAY_USE_OPTIONAL = {"ops", "mesh", "export", "viewer"}
 IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml"}
 HEAVY = {"torch", "numpy", "rich", "PIL", "av", "pycolmap", "yaml", "psutil", "zstandard"}
 MOST_LINES = 600

@@ -81,6 +81,18 @@ class Arguments:
     # repeat a run exactly: the config.yaml of its folder; other options change it
     config: Annotated[str | None, option("FILE")] = None
 
+    # show the fit in the browser while it goes on
+    view: Annotated[bool, flag()] = False
+
+    # with --view: port of the page, 0 for any that is free
+    port: Annotated[int, option("N", "8080")] = 8080
+
+    # with --view: address to listen on; any but this machine's own needs the token that is printed
+    host: Annotated[str, option("ADDRESS", "127.0.0.1, this machine only")] = "127.0.0.1"
+
+    # with --view: part of the time that watching may take from the fit
+    view_share: Annotated[float, option("SHARE", "0.2")] = 0.2
+
     # print nothing but errors
     quiet: Annotated[bool, flag()] = False
 
@@ -169,7 +181,8 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, FitRequest]:
 def _has_settings(words: Sequence[str]) -> bool:
     """True when some option is none of ours: then it must be a setting of the method."""
     ours = {"--" + f.name for f in dataclasses.fields(Arguments)}
-    return any(w.startswith("--") and w.split("=")[0] not in ours and len(w) > 2 for w in words)
+    return any(w.startswith("--") and "--" + w.split("=")[0][2:].replace("-", "_") not in ours and len(w) > 2
+               for w in words)
 
 
 def _parse_with_settings(words: Sequence[str], base: Any) -> tuple[Arguments, Any]:
@@ -218,6 +231,10 @@ def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
     from recon.app.fitting import FitJob, follow
     from recon.app.main import commands
 
+    if arguments.view:
+        from recon.app import viewing
+
+        viewing.check_options(arguments.port, arguments.view_share)
     if arguments.resume is None:
         job = FitJob(request, reporter)
     else:
@@ -225,7 +242,10 @@ def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
         if path is None:
             raise InputError("there is no run to resume in runs/", fix="Name its folder: recon fit --resume runs/NAME")
         job = FitJob.resume(path, dataclasses.replace(request, out=None), reporter)
-    finished = follow(job)
+    if arguments.view:
+        finished = viewing.follow_with_view(job, arguments.host, arguments.port, arguments.view_share)
+    else:
+        finished = follow(job)
     where = shlex.quote(str(job.folder.path))
     if finished.stopped:
         print(f"Stopped at step {finished.step:,} and saved. Go on with: recon fit --resume {where}",

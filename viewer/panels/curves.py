@@ -1,0 +1,62 @@
+"""Held-out PSNR and training loss over the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from recon.viewer.server import News, Viewer
+
+ORDER = 20
+MOST_POINTS = 300
+
+
+class Panel:
+    def __init__(self, viewer: Viewer) -> None:
+        self.fit = viewer.session.fit is not None
+        if not self.fit:
+            return
+        gui = viewer.server.gui
+        self.psnr = gui.add_uplot(_empty(), series=_series("PSNR", "#4aa3ff"), axes=_axes(), scales=_scales(),
+                                  title="PSNR, dB", height=150, legend={"show": False}, visible=False)
+        with gui.add_folder("Loss", expand_by_default=False):
+            self.loss = gui.add_uplot(_empty(), series=_series("loss", "#ff9f4a"), axes=_axes(), scales=_scales(),
+                                      title="Training loss, smoothed", height=150, legend={"show": False})
+        self.shown = (0, 0)
+
+    def tick(self, news: News) -> None:
+        counts = (len(news.psnrs), len(news.losses))
+        if not self.fit or counts == self.shown:
+            return
+        if counts[0] != self.shown[0]:
+            self.psnr.data = _thinned(news.psnrs)
+            self.psnr.visible = counts[0] > 1  # a curve of one point is only a frame
+        if counts[1] != self.shown[1]:
+            self.loss.data = _thinned(news.losses)
+        self.shown = counts
+
+
+def _empty() -> tuple[np.ndarray, ...]:
+    return np.zeros(1), np.zeros(1)
+
+
+def _thinned(points: list[tuple[int, float]]) -> tuple[np.ndarray, ...]:
+    table = np.array(points[:: -(-len(points) // MOST_POINTS)] or [(0, 0.0)], np.float64)
+    if len(points):
+        table = np.concatenate([table, np.array(points[-1:], np.float64)])
+    return table[:, 0], table[:, 1]
+
+
+def _series(name: str, colour: str) -> tuple:
+    return {"label": "step"}, {"label": name, "stroke": colour, "width": 2}
+
+
+def _axes() -> tuple:
+    line = {"stroke": "#9aa0a6", "grid": {"stroke": "#9aa0a633"}}
+    return line, line
+
+
+def _scales() -> dict:
+    return {"x": {"time": False}}
