@@ -7,6 +7,7 @@ void bind_splat(nanobind::module_& m);
 void bind_ssim(nanobind::module_& m);
 void bind_adam(nanobind::module_& m);
 void bind_knn(nanobind::module_& m);
+void bind_iso(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -21,4 +22,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_ssim(m);
   bind_adam(m);
   bind_knn(m);
+  bind_iso(m);
 }

@@ -10,6 +10,7 @@
 namespace recon::iso {
 
 inline constexpr int kWeights = 21;  // per cube: alpha of 8 corners, beta of 12 edges, gamma
+inline constexpr double kReach = 0.4999;  // how far a grid point may move, in cells; below half, so none meet
 
 // Where edge e of a cube starts; the same rule as in tables.h, for the GPU.
 RECON_HD int corner_from(int e) {

@@ -89,8 +89,8 @@ inline void follow(int inside, int flip, int next[kEdges], uint8_t& ambiguous) {
       while (!(in(leave) && !in(leave + 1)));
       const int from = edge_between(face_corner(f, k), face_corner(f, (k + 1) & 3));
       const int to = edge_between(face_corner(f, leave), face_corner(f, (leave + 1) & 3));
-      if (f & 1) next[to] = from;
-      else next[from] = to;
+      if (f & 1) next[from] = to;  // face_corner walks the faces of side 0 clockwise as seen from outside
+      else next[to] = from;
     }
     if (entering == 2) ambiguous |= uint8_t(1 << f);
   }

@@ -1,0 +1,373 @@
+// FlexiCubes and the sign-change loss on the CPU. Layers of the grid are handed to the threads; what they find is counted
+// first and then written to its place, so that the mesh does not depend on the number of threads.
+#include "iso/iso.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "core/pack.h"
+#include "core/parallel.h"
+#include "iso/iso_cpu.h"
+#include "iso/signs.h"
+#include "iso/tables.h"
+
+namespace recon::iso {
+namespace {
+
+constexpr int kFlippedBit = 256;
+
+// Border edges of a cube: those that fewer than four cubes share.
+unsigned border_edges(const Grid& g, int64_t x, int64_t y, int64_t z) {
+  const bool at[3][2] = {{x == 0, x == g.nx - 2}, {y == 0, y == g.ny - 2}, {z == 0, z == g.nz - 2}};
+  unsigned out = 0;
+  for (int e = 0; e < kEdges; ++e) {
+    const int a = e >> 2;
+    if (at[(a + 1) % 3][e & 1] || at[(a + 2) % 3][e >> 1 & 1]) out |= 1u << e;
+  }
+  return out;
+}
+
+// The cubes of a grid with what passes through them.
+struct Cubes {
+  const Grid& grid;
+  std::vector<uint16_t> kind;  // sign pattern, and kFlippedBit
+
+  int64_t index(int64_t x, int64_t y, int64_t z) const { return (z * (grid.ny - 1) + y) * (grid.nx - 1) + x; }
+  bool at_border(int64_t x, int64_t y, int64_t z) const {
+    return x == 0 || y == 0 || z == 0 || x == grid.nx - 2 || y == grid.ny - 2 || z == grid.nz - 2;
+  }
+  // `room` holds the fans of cubes at the border.
+  const Fans& fans(int64_t x, int64_t y, int64_t z, Fans& room) const {
+    const int k = kind[index(x, y, z)];
+    if (!at_border(x, y, z)) return tables().fans[k];
+    const Case& c = k & kFlippedBit ? tables().flipped[k & 255] : tables().plain[k];
+    return room = border_fans(c, border_edges(grid, x, y, z));
+  }
+};
+
+Cubes classify(const Grid& g, const std::vector<uint8_t>& inside) {
+  Cubes out{g, std::vector<uint16_t>(g.cubes())};
+  const std::vector<uint8_t> plain = sign_patterns(inside, g);
+  const int64_t cx = g.nx - 1, cy = g.ny - 1, cz = g.nz - 1;
+  const int64_t size[3] = {cx, cy, cz}, step[3] = {1, cx, cx * cy};
+  parallel_for(cz, [&](int64_t z) {
+    for (int64_t y = 0; y < cy; ++y)
+      for (int64_t x = 0; x < cx; ++x) {
+        const int64_t i = out.index(x, y, z);
+        out.kind[i] = plain[i];
+        const int face = tables().plain[plain[i]].pinched;
+        if (face == kNoFace) continue;
+        const int64_t at[3] = {x, y, z};
+        const int axis = face >> 1, to = face & 1 ? 1 : -1;
+        if (at[axis] + to < 0 || at[axis] + to >= size[axis]) continue;
+        if (tables().plain[plain[i + to * step[axis]]].pinched != kNoFace) out.kind[i] |= kFlippedBit;
+      }
+  });
+  return out;
+}
+
+// Raw to used weights of one cube.
+void use_weights(const float* raw, float* used) {
+  constexpr int kRoom = (kWeights + kLanes - 1) / kLanes * kLanes;
+  float room[kRoom] = {};
+  std::memcpy(room, raw, kWeights * sizeof(float));
+  for (int i = 0; i < kRoom; i += kLanes) store<lanes>(room + i, used_weight(load<lanes>(room + i)));
+  std::memcpy(used, room, (kWeights - 1) * sizeof(float));
+  used[20] = used_gamma(raw[20]);
+}
+void use_weights(const double* raw, double* used) {
+  for (int i = 0; i < 20; ++i) used[i] = used_weight(raw[i]);
+  used[20] = used_gamma(raw[20]);
+}
+
+template <class S>
+struct Gatherer {
+  const Flexible<S>& m;
+
+  int64_t corner_point(int64_t x, int64_t y, int64_t z, int c) const {
+    return ((z + (c >> 2)) * m.grid.ny + y + (c >> 1 & 1)) * m.grid.nx + x + (c & 1);
+  }
+  void position(int64_t cube, int64_t& x, int64_t& y, int64_t& z) const {
+    x = cube % (m.grid.nx - 1);
+    y = cube / (m.grid.nx - 1) % (m.grid.ny - 1);
+    z = cube / ((m.grid.nx - 1) * (m.grid.ny - 1));
+  }
+  void load(int64_t cube, recon::iso::cube<S>& out) const {
+    int64_t x, y, z;
+    position(cube, x, y, z);
+    for (int c = 0; c < 8; ++c) {
+      const int64_t p = corner_point(x, y, z, c);
+      out.s[c] = m.values[p];
+      if (m.deformed) {
+        for (int k = 0; k < 3; ++k) out.x[c][k] = m.deformed[3 * p + k];
+      } else {
+        out.x[c][0] = S(m.grid.origin[0] + m.grid.spacing[0] * double(x + (c & 1)));
+        out.x[c][1] = S(m.grid.origin[1] + m.grid.spacing[1] * double(y + (c >> 1 & 1)));
+        out.x[c][2] = S(m.grid.origin[2] + m.grid.spacing[2] * double(z + (c >> 2)));
+      }
+    }
+    if (m.weights) {
+      S used[kWeights];
+      use_weights(m.weights + kWeights * cube, used);
+      std::copy(used, used + 8, out.alpha);
+      std::copy(used + 8, used + 20, out.beta);
+    } else {
+      std::fill(out.alpha, out.alpha + 8, S(1));
+      std::fill(out.beta, out.beta + 12, S(1));
+    }
+  }
+  S gamma(int64_t vertex) const {
+    return m.weights ? used_gamma(m.weights[kWeights * int64_t(m.cube[vertex]) + 20]) : S(0.5);
+  }
+  void quad(int64_t q, const S* vertices, S v[4][3], S g[4]) const {
+    for (int i = 0; i < 4; ++i) {
+      const int64_t at = m.quads[4 * q + i];
+      for (int k = 0; k < 3; ++k) v[i][k] = vertices[3 * at + k];
+      g[i] = gamma(at);
+    }
+  }
+};
+
+constexpr int64_t kGrain = 512;        // dual vertices or quads per work item
+constexpr int64_t kLayersPerBlock = 4;  // of cubes; blocks two apart share no grid point
+
+}  // namespace
+
+template <class S>
+DualTopology dual_topology(const S* values, const Grid& g) {
+  const std::vector<uint8_t> inside = insides(values, g);
+  const Cubes cubes = classify(g, inside);
+  const int64_t cx = g.nx - 1, cy = g.ny - 1, cz = g.nz - 1;
+  const auto each_cube = [&](int64_t z, const auto& body) {
+    for (int64_t y = 0; y < cy; ++y)
+      for (int64_t x = 0; x < cx; ++x) {
+        const int k = cubes.kind[cubes.index(x, y, z)] & 255;
+        if (k != 0 && k != 255) body(x, y);
+      }
+  };
+  std::vector<int64_t> start(cz + 1, 0);
+  parallel_for(cz, [&](int64_t z) {
+    int64_t count = 0;
+    Fans room;
+    each_cube(z, [&](int64_t x, int64_t y) { count += cubes.fans(x, y, z, room).count; });
+    start[z + 1] = count;
+  });
+  for (int64_t z = 0; z < cz; ++z) start[z + 1] += start[z];
+  DualTopology out;
+  out.cube.resize(start[cz]);
+  out.members.resize(start[cz]);
+  std::vector<int32_t> first(g.cubes());
+  parallel_for(cz, [&](int64_t z) {
+    int64_t next = start[z];
+    Fans room;
+    each_cube(z, [&](int64_t x, int64_t y) {
+      const Fans& fans = cubes.fans(x, y, z, room);
+      const int64_t i = cubes.index(x, y, z);
+      first[i] = int32_t(next);
+      for (int f = 0; f < fans.count; ++f, ++next) {
+        out.cube[next] = int32_t(i);
+        out.members[next] = fans.members[f];
+      }
+    });
+  });
+
+  // Quads: grid edges with a sign change that four cubes share.
+  const int64_t size[3] = {g.nx, g.ny, g.nz}, point_step[3] = {1, g.nx, g.nx * g.ny};
+  const int64_t cube_step[3] = {1, cx, cx * cy};
+  const auto each_edge = [&](int64_t z, const auto& body) {
+    for (int64_t y = 0; y < g.ny; ++y)
+      for (int64_t x = 0; x < g.nx; ++x) {
+        const int64_t at[3] = {x, y, z}, p = (z * g.ny + y) * g.nx + x;
+        for (int a = 0; a < 3; ++a) {
+          const int u = (a + 1) % 3, v = (a + 2) % 3;
+          if (at[a] + 1 >= size[a] || inside[p] == inside[p + point_step[a]]) continue;
+          if (at[u] < 1 || at[u] > size[u] - 2 || at[v] < 1 || at[v] > size[v] - 2) continue;
+          body(at, a, inside[p] != 0);
+        }
+      }
+  };
+  std::vector<int64_t> quad_start(g.nz + 1, 0);
+  parallel_for(g.nz, [&](int64_t z) {
+    int64_t count = 0;
+    each_edge(z, [&](const int64_t*, int, bool) { ++count; });
+    quad_start[z + 1] = count;
+  });
+  for (int64_t z = 0; z < g.nz; ++z) quad_start[z + 1] += quad_start[z];
+  out.quads.resize(4 * quad_start[g.nz]);
+  parallel_for(g.nz, [&](int64_t z) {
+    int32_t* quad = out.quads.data() + 4 * quad_start[z];
+    Fans room;
+    each_edge(z, [&](const int64_t* at, int a, bool rising) {  // rising: outside lies along the axis
+      const int u = (a + 1) % 3, v = (a + 2) % 3;
+      for (int k = 0; k < 4; ++k) {
+        const int back_u = k == 0 || k == 3, back_v = k < 2;
+        int64_t c[3] = {at[0], at[1], at[2]};
+        c[u] -= back_u;
+        c[v] -= back_v;
+        const Fans& fans = cubes.fans(c[0], c[1], c[2], room);
+        const int e = 4 * a + back_u + 2 * back_v;
+        const int64_t i = c[0] * cube_step[0] + c[1] * cube_step[1] + c[2] * cube_step[2];
+        quad[rising ? k : 3 - k] = first[i] + fans.fan_of_edge[e];
+      }
+      quad += 4;
+    });
+  });
+  return out;
+}
+
+template <class S>
+void deform(const Grid& g, const S* raw, S* deformed) {
+  parallel_for(g.ny * g.nz, [&](int64_t row) {
+    const int64_t y = row % g.ny, z = row / g.ny, first = 3 * row * g.nx, count = 3 * g.nx;
+    int64_t i = 0;
+    if constexpr (std::is_same_v<S, float>)
+      for (; i + kLanes <= count; i += kLanes)
+        store<lanes>(deformed + first + i, recon::iso::tanh(load<lanes>(raw + first + i)));
+    for (; i < count; ++i) deformed[first + i] = recon::iso::tanh(raw[first + i]);
+    for (int64_t x = 0; x < g.nx; ++x) {
+      const int64_t at[3] = {x, y, z};
+      S* p = deformed + first + 3 * x;
+      for (int k = 0; k < 3; ++k)
+        p[k] = S(g.origin[k] + g.spacing[k] * double(at[k])) + S(kReach * g.spacing[k]) * p[k];
+    }
+  });
+}
+
+template <class S>
+void deform_backward(const Grid& g, const S* deformed, S* gradient) {
+  parallel_for(g.ny * g.nz, [&](int64_t row) {
+    const int64_t y = row % g.ny, z = row / g.ny;
+    for (int64_t x = 0; x < g.nx; ++x) {
+      const int64_t at[3] = {x, y, z}, i = 3 * (row * g.nx + x);
+      for (int k = 0; k < 3; ++k) {
+        const S reach = S(kReach * g.spacing[k]);
+        const S t = (deformed[i + k] - S(g.origin[k] + g.spacing[k] * double(at[k]))) / reach;
+        gradient[i + k] *= reach * (S(1) - t * t);
+      }
+    }
+  });
+}
+
+template <class S>
+void flexible_vertices(const Flexible<S>& m, S* vertices, S* deviation, S* centres) {
+  const Gatherer<S> gather{m};
+  parallel_ranges(m.vertices, kGrain, [&](int64_t begin, int64_t end) {
+    cube<S> c;
+    for (int64_t i = begin; i < end; ++i) {
+      if (i == begin || m.cube[i] != m.cube[i - 1]) gather.load(m.cube[i], c);
+      dual_vertex(c, m.members[i], vertices + 3 * i, deviation[i]);
+    }
+  });
+  if (!centres) return;
+  parallel_ranges(m.num_quads, kGrain, [&](int64_t begin, int64_t end) {
+    S v[4][3], gamma[4];
+    for (int64_t q = begin; q < end; ++q) {
+      gather.quad(q, vertices, v, gamma);
+      quad_centre(v, gamma, centres + 3 * q);
+    }
+  });
+}
+
+template <class S>
+void flexible_vertices_backward(const Flexible<S>& m, const S* vertices, S* g_vertices, const S* g_deviation,
+                                const S* g_centres, S* g_values, S* g_deformed, S* g_weights) {
+  const Gatherer<S> gather{m};
+  if (g_centres) {
+    for (int64_t q = 0; q < m.num_quads; ++q) {  // serial: quads share vertices, and there is little to do
+      S v[4][3], gamma[4], g_v[4][3], g_gamma[4];
+      gather.quad(q, vertices, v, gamma);
+      quad_centre_backward(v, gamma, g_centres + 3 * q, g_v, g_gamma);
+      for (int i = 0; i < 4; ++i) {
+        const int64_t at = m.quads[4 * q + i];
+        for (int k = 0; k < 3; ++k) g_vertices[3 * at + k] += g_v[i][k];
+        if (g_weights) g_weights[kWeights * int64_t(m.cube[at]) + 20] += g_gamma[i] * used_gamma_slope(gamma[i]);
+      }
+    }
+  }
+  // Grid points are shared by cubes of neighbouring layers: even blocks of layers first, then odd ones.
+  const int64_t layer = (m.grid.nx - 1) * (m.grid.ny - 1);
+  const int64_t blocks = (m.grid.nz - 1 + kLayersPerBlock - 1) / kLayersPerBlock;
+  std::vector<int64_t> start(blocks + 1);
+  for (int64_t b = 0; b <= blocks; ++b)
+    start[b] = std::lower_bound(m.cube, m.cube + m.vertices, b * kLayersPerBlock * layer) - m.cube;
+  for (int64_t odd = 0; odd < 2; ++odd)
+    parallel_for((blocks + 1 - odd) / 2, [&](int64_t half) {
+      const int64_t block = 2 * half + odd;
+      cube<S> c, g;
+      for (int64_t i = start[block]; i < start[block + 1]; ++i) {
+        if (i == start[block] || m.cube[i] != m.cube[i - 1]) {
+          gather.load(m.cube[i], c);
+          std::memset(&g, 0, sizeof g);
+        }
+        dual_vertex_backward(c, m.members[i], g_vertices + 3 * i, g_deviation ? g_deviation[i] : S(0), g);
+        if (i + 1 < start[block + 1] && m.cube[i + 1] == m.cube[i]) continue;
+        int64_t x, y, z;
+        gather.position(m.cube[i], x, y, z);
+        for (int k = 0; k < 8; ++k) {
+          const int64_t p = gather.corner_point(x, y, z, k);
+          g_values[p] += g.s[k];
+          if (g_deformed)
+            for (int j = 0; j < 3; ++j) g_deformed[3 * p + j] += g.x[k][j];
+        }
+        if (!g_weights) continue;
+        S* w = g_weights + kWeights * int64_t(m.cube[i]);
+        for (int k = 0; k < 8; ++k) w[k] += g.alpha[k] * used_weight_slope(c.alpha[k]);
+        for (int k = 0; k < 12; ++k) w[8 + k] += g.beta[k] * used_weight_slope(c.beta[k]);
+      }
+    });
+}
+
+template <class S>
+double sign_change(const S* s, const Grid& g, S* gradient) {
+  const int64_t size[3] = {g.nx, g.ny, g.nz}, step[3] = {1, g.nx, g.nx * g.ny};
+  std::vector<double> loss(g.nz, 0);
+  std::vector<int64_t> edges(g.nz, 0);
+  parallel_for(g.nz, [&](int64_t z) {
+    double sum = 0;
+    int64_t count = 0;  // every edge is seen from both ends
+    for (int64_t y = 0; y < g.ny; ++y)
+      for (int64_t x = 0; x < g.nx; ++x) {
+        const int64_t at[3] = {x, y, z}, p = (z * g.ny + y) * g.nx + x;
+        const S value = s[p];
+        const bool inside = value < 0;
+        int others = 0;
+        for (int a = 0; a < 3; ++a) {
+          others += at[a] > 0 && (s[p - step[a]] < 0) != inside;
+          others += at[a] + 1 < size[a] && (s[p + step[a]] < 0) != inside;
+        }
+        gradient[p] = 0;
+        if (!others) continue;
+        // The other end has the other sign: its label is 1 where this value is inside.
+        const S away = inside ? -value : value;  // >= 0; the term is softplus(away), its slope a sigmoid
+        const S e = recon::exp(-away);
+        sum += others * (double(away) + std::log1p(double(e)));
+        gradient[p] = S(others) * (inside ? -1 : 1) / (S(1) + e);
+        count += others;
+      }
+    loss[z] = sum;
+    edges[z] = count;
+  });
+  double total = 0;
+  int64_t count = 0;
+  for (int64_t z = 0; z < g.nz; ++z) total += loss[z], count += edges[z];
+  if (count == 0) return 0;
+  const double scale = 2.0 / double(count);
+  parallel_for(g.nz, [&](int64_t z) {
+    for (int64_t p = z * step[2]; p < (z + 1) * step[2]; ++p) gradient[p] *= S(scale);
+  });
+  return total * scale;
+}
+
+#define RECON_ISO(S)                                                                                                \
+  template DualTopology dual_topology(const S*, const Grid&);                                                       \
+  template void deform(const Grid&, const S*, S*);                                                                  \
+  template void deform_backward(const Grid&, const S*, S*);                                                         \
+  template void flexible_vertices(const Flexible<S>&, S*, S*, S*);                                                  \
+  template void flexible_vertices_backward(const Flexible<S>&, const S*, S*, const S*, const S*, S*, S*, S*);       \
+  template double sign_change(const S*, const Grid&, S*);
+RECON_ISO(float)
+RECON_ISO(double)
+#undef RECON_ISO
+
+}  // namespace recon::iso
