@@ -310,7 +310,8 @@ def _progress(report: Reporter) -> Callable[[str, int, int], None]:
 def follow(job: FitJob, source: Iterable[Event] | None = None) -> Finished:
     """Runs a job and shows its events; Ctrl-C and SIGTERM ask it to stop and save, a second Ctrl-C aborts at once.
 
-    ``source`` gives the events where something else (a session) runs the job. Signals are left alone outside the main thread, where Python does not allow handlers.
+    ``source`` gives the events where something else (a session) runs the job. Signals are left alone outside the
+    main thread, where Python does not allow handlers.
     """
     from recon.fit import events
 
