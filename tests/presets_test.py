@@ -6,22 +6,24 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from tiny_capture import Fixed, picture, tiny_capture
+from tiny_capture import Fixed, MemoryPhoto, picture, tiny_capture
 
 from recon.app.settings import from_plain, to_plain
 from recon.export import read_splats, write_splats
+from recon.fit.evaluate import compare
 from recon.fit.events import Evaluated, Event, Finished, Saved, Started, Warned
 from recon.fit.loop import Fit
 from recon.fit.plan import with_steps
-from recon.fit.system import System
+from recon.fit.system import Exposure, System
 from recon.ops.native import native
-from recon.types import Capture
+from recon.types import Capture, Photo
 
 CONFIGS = sorted(p for p in (Path(__file__).parents[1] / "configs").glob("*.py") if not p.name.startswith("_"))
 NAMES = ("fast", "balanced", "quality")
@@ -65,6 +67,12 @@ def _run(fit: Fit) -> list[Event]:
     return list(fit.events())
 
 
+def _likeness(fit: Fit) -> tuple[float, float]:
+    """Mean PSNR and SSIM of the fitted views."""
+    found = list(compare(fit.field, fit.system, fit.capture, fit.capture.train))
+    return sum(r.psnr for r in found) / len(found), sum(r.ssim for r in found) / len(found)
+
+
 def _assert_same(a: Any, b: Any, where: str = "") -> None:
     """Equal to the bit, through dicts, lists and tensors; what clocks and memory say is left out."""
     assert type(a) is type(b), where
@@ -105,16 +113,15 @@ def test_config_yaml_gives_it_back(method: str, preset: str) -> None:
 def test_the_picture_gets_better(method: str, preset: str, capture: Capture) -> None:
     plan = with_steps(_system(method, preset), 11 * STEPS)  # the first opacity reset would come at step 44
     fit = Fit(capture, plan, until=STEPS - 4)
-    before = fit.evaluate()
-    events = _run(fit)
-    after = next(e for e in events if isinstance(e, Evaluated) and e.final)
+    before, events, after = _likeness(fit), _run(fit), _likeness(fit)
+    final = next(e for e in events if isinstance(e, Evaluated) and e.final)
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
-    assert after.split == "test"
-    assert len(after.views) == 2
-    assert after.psnr > before.psnr + 0.5, "the held-out views did not get closer to their photos"
-    assert after.ssim > before.ssim
-    assert 0 < fit.field.num_primitives < 2_000
+    assert final.split == "test"
+    assert len(final.views) == 2
+    assert after[0] > before[0] + 0.5, "the fitted views did not get closer to their photos"
+    assert after[1] > before[1] + 0.02
+    assert 0 < fit.field.num_primitives < 3_000
 
 
 @every_preset
@@ -135,6 +142,33 @@ def test_stop_and_resume_give_the_same_bits(method: str, preset: str, capture: C
     _assert_same(straight.state(), second.state())
 
 
+def test_settings_that_no_preset_uses(capture: Capture, tmp_path: Path) -> None:
+    """Anti-aliasing, absolute gradients, exposure correction, random backgrounds behind alpha: fit, stop, go on."""
+    base = with_steps(_system("gaussians", "fast"), STEPS)
+    views = []
+    for view in capture.views:
+        rgb = view.photo().rgb
+        views.append(replace(view, source=MemoryPhoto(Photo(rgb, alpha=(rgb.amax(0) > 20).to(torch.uint8) * 255))))
+    capture = replace(capture, views=tuple(views), has_alpha=True, points=None)
+    densify = replace(base.strategies["densify"], absolute=True, threshold=8e-4)
+    system = replace(
+        base, field=replace(base.field, antialiased=True, random_points=400),  # type: ignore[type-var]
+        renderer=replace(base.renderer, absolute_gradient=True),  # type: ignore[type-var]
+        exposure=Exposure(enabled=True), background="random", strategies={**base.strategies, "densify": densify},
+    )  # fmt: skip
+    straight = Fit(capture, system)
+    before = _likeness(straight)
+    _run(straight)
+    assert _likeness(straight)[0] > before[0] + 0.5
+    assert straight.field.gaussians().antialiased
+    assert straight.problem.exposure is not None
+    assert int(straight.problem.exposure.counts.sum()) == STEPS
+    _run(Fit(capture, system, folder=tmp_path, until=STOP))
+    second = Fit(capture, system, folder=tmp_path, resume=True)
+    _run(second)
+    _assert_same(straight.state(), second.state())
+
+
 @every_method
 def test_the_seed_counts(method: str, capture: Capture) -> None:
     system = with_steps(_system(method, "fast"), STEPS)
@@ -149,7 +183,7 @@ def test_a_torn_checkpoint_costs_only_its_steps(method: str, capture: Capture, t
     system = with_steps(_system(method, "fast"), STEPS)
     _run(Fit(capture, system, folder=tmp_path, until=STOP))
     _run(Fit(capture, system, folder=tmp_path, resume=True, until=27))
-    saved = sorted((tmp_path / "checkpoint").iterdir())
+    saved = sorted((tmp_path / "checkpoint").glob("*.pt"))
     assert [p.name for p in saved] == ["step_0000013.pt", "step_0000027.pt"]
     saved[1].write_bytes(saved[1].read_bytes()[:1000])
     fit = Fit(capture, system, folder=tmp_path, resume=True)
@@ -159,7 +193,7 @@ def test_a_torn_checkpoint_costs_only_its_steps(method: str, capture: Capture, t
     straight = Fit(capture, system)
     _run(straight)
     _assert_same(straight.state(), fit.state())
-    assert len(list((tmp_path / "checkpoint").iterdir())) == 2
+    assert len(list((tmp_path / "checkpoint").glob("*.pt"))) == 2
 
 
 @every_method

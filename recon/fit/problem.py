@@ -29,7 +29,7 @@ class FitProblem:
         self.seen: Observation
         self.render: Render
         self.exposure = (
-            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.on else None
+            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.enabled else None
         )
         self.warnings: list[str] = []  # read and emptied by the loop
         self._lost: set[int] = set()

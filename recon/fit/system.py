@@ -30,7 +30,7 @@ class Exposure:
     """Per-photo correction of colours while fitting: an affine map of rgb, started at the identity."""
 
     # whether photos are corrected: for changing light, automatic exposure or white balance
-    on: bool = False
+    enabled: bool = False
     # learning rate at the start and at the end
     rate: float = 0.01
     rate_end: float = 0.001

@@ -13,8 +13,12 @@ from recon.fit import checkpoint
 
 def test_keeps_the_last_two(tmp_path: Path) -> None:
     for step in (5, 10, 1_000_000, 20_000_000):
-        checkpoint.save(tmp_path, step, {"step": step, "x": torch.arange(step % 7)})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_1000000.pt", "step_20000000.pt"]
+        checkpoint.save(tmp_path, step, {"step": step, "x": torch.arange(step % 7)}, {"seconds": step / 2})
+    names = ["step_1000000.json", "step_1000000.pt", "step_20000000.json", "step_20000000.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert checkpoint.load_costs(tmp_path, 20_000_000) == {"seconds": 1e7}
+    (tmp_path / "step_20000000.json").write_text("{")
+    assert checkpoint.load_costs(tmp_path, 20_000_000) == {}, "they may be lost"
     state, warnings = checkpoint.load_latest(tmp_path)
     assert state is not None
     assert state["step"] == 20_000_000
@@ -29,8 +33,8 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half", None])
 def test_damage_is_said_and_stepped_over(tmp_path: Path, damage: bytes | None) -> None:
-    old = checkpoint.save(tmp_path, 1, {"step": 1})
-    new = checkpoint.save(tmp_path, 2, {"step": 2, "x": torch.zeros(1000)})
+    old = checkpoint.save(tmp_path, 1, {"step": 1}, {"seconds": 1.5})
+    new = checkpoint.save(tmp_path, 2, {"step": 2, "x": torch.zeros(1000)}, {"seconds": 1.5})
     new.write_bytes(new.read_bytes()[:-500] if damage is None else damage)
     state, warnings = checkpoint.load_latest(tmp_path)
     assert state == {"step": 1}
@@ -42,10 +46,10 @@ def test_damage_is_said_and_stepped_over(tmp_path: Path, damage: bytes | None) -
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"step": 1})
+    checkpoint.save(tmp_path, 1, {"step": 1}, {"seconds": 1.5})
     with pytest.raises(Exception, match=r"pickle|local object"):
-        checkpoint.save(tmp_path, 2, {"step": lambda: 2})
-    assert [p.name for p in tmp_path.iterdir()] == ["step_0000001.pt"]
+        checkpoint.save(tmp_path, 2, {"step": lambda: 2}, {"seconds": 1.5})
+    assert [p.name for p in tmp_path.glob("*.pt")] == ["step_0000001.pt"]
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

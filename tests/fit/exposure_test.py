@@ -24,14 +24,14 @@ def test_starts_at_the_identity() -> None:
 def test_learns_one_photo_and_leaves_the_others() -> None:
     rgb = torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(0))
     gain, offset = torch.tensor([0.8, 1.0, 1.15]), torch.tensor([0.02, 0.0, -0.03])
-    correction = ExposureCorrection(Exposure(0.03, 0.002), 3, 80)
+    correction = ExposureCorrection(Exposure(True, 0.03, 0.002), 3, 80)
     for step in range(80):
         (correction.apply(rgb, 1) - (rgb * gain + offset)).square().mean().backward()
         correction.step(1, step)
     assert float((correction.apply(rgb, 1) - (rgb * gain + offset)).detach().abs().max()) < 0.02
     assert torch.equal(correction.apply(rgb, 0), rgb)
     assert correction.counts.tolist() == [0, 80, 0]
-    again = ExposureCorrection(Exposure(0.03, 0.002), 3, 80)
+    again = ExposureCorrection(Exposure(True, 0.03, 0.002), 3, 80)
     again.load_state(correction.state())
     assert torch.equal(again.apply(rgb, 1), correction.apply(rgb, 1))
 
@@ -45,11 +45,11 @@ def test_a_fit_with_dark_photos() -> None:
     ]
     capture = replace(capture, views=tuple(views))
     losses = {}
-    for exposure in (None, Exposure()):
-        system = replace(with_steps(gaussians.PRESETS["fast"], 400), exposure=exposure)
+    for on in (False, True):
+        system = replace(with_steps(gaussians.PRESETS["fast"], 400), exposure=Exposure(on))
         fit = Fit(capture, system, until=48)
         recent = [fit._one_step() for _ in _steps(fit, 48)][-16:]
-        losses[exposure is not None] = sum(recent) / len(recent)
+        losses[on] = sum(recent) / len(recent)
     assert losses[True] < 0.97 * losses[False]
 
 
