@@ -1,0 +1,114 @@
+"""recon bench: how fast this machine fits and renders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from recon.app import command_line
+from recon.app.command_line import flag, option
+from recon.errors import InputError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure one training step and one frame of a run, phase by phase, on one thread and on all.
+
+    Examples:
+      recon bench runs/fox-gaussians-01
+      recon bench runs/fox-gaussians-01 --size 270x480 --baseline tests/bench/baseline.json
+    """
+
+    # run folder
+    run: tyro.conf.Positional[Annotated[str, option("RUN")]]
+
+    # size of the pictures
+    size: Annotated[str | None, option("WxH", "of the run")] = None
+
+    # number of Gaussians: rows are left out or repeated
+    gaussians: Annotated[int | None, option("N", "as in the run")] = None
+
+    # also sweep pixels and Gaussians
+    scaling: Annotated[bool, flag()] = False
+
+    # a file written by --json; ratios against it are printed
+    baseline: Annotated[str | None, option("FILE", "none")] = None
+
+    # print JSON
+    json: Annotated[bool, flag()] = False
+
+
+def run(argv: Sequence[str]) -> int:
+    arguments = command_line.parse(Arguments, argv, prog="recon bench")
+    from recon.app import benchmark, machine, sizes
+    from recon.app.api import load
+    from recon.ops.splat import Projection
+
+    scene = load(arguments.run)
+    cameras = scene.cameras
+    if not cameras:
+        raise InputError("has no cameras to render from", file=scene.path, fix="Give a run folder.")
+    camera = cameras[0]
+    if arguments.size is not None:
+        size = sizes.parse_resolution(arguments.size, "--size")
+        if not isinstance(size, tuple):
+            raise InputError(f"--size {arguments.size} is not a size", fix="Write it as 270x480.")
+        camera = camera.scaled(*size)
+    gaussians = scene.gaussians
+    settings = Projection(gaussians.sh_degree, gaussians.antialiased, near=1e-3)
+    rows = benchmark.rows_of(gaussians, arguments.gaussians)
+    cores = machine.cores()
+    result: dict[str, Any] = {
+        "machine": machine.summary(), "versions": machine.versions(), "isa": machine.isa(),
+        "size": list(camera.size), "work": asdict(benchmark.work_of(rows, camera, settings)), "threads": {},
+    }
+    for threads in sorted({1, cores}):
+        machine.use_threads(threads)
+        result["threads"][str(threads)] = {
+            "step_ms": benchmark.step_ms(rows, camera, settings),
+            "frame_ms": benchmark.frame_ms(rows, camera, settings),
+        }
+    if arguments.scaling:
+        result["scaling"] = benchmark.scaling(gaussians, camera, settings)
+    if arguments.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    _print(result, _baseline(arguments.baseline))
+    return 0
+
+
+def _baseline(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"is not a benchmark result ({error})", file=path,
+                         fix="Write one with: recon bench RUN --json > FILE") from error
+
+
+def _print(result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
+    work, threads = result["work"], result["threads"]
+    print(f"{work['gaussians']:,} Gaussians, {work['visible']:,} visible, {work['tile_entries']:,} tile entries, "
+          f"{work['lanes_per_pixel']:.0f} lanes per pixel, {result['size'][0]}x{result['size'][1]}, {result['isa']}")
+    counts = list(threads)
+    print(f"{'milliseconds':<28}" + "".join(f"{n + (' thread' if n == '1' else ' threads'):>12}" for n in counts)
+          + (f"{'ratio 1:' + counts[-1]:>12}" if len(counts) > 1 else "") + (f"{'baseline':>12}" if baseline else ""))
+    for phase in [*threads[counts[0]]["step_ms"], "frame"]:
+        values = [threads[n]["frame_ms"] if phase == "frame" else threads[n]["step_ms"][phase] for n in counts]
+        line = f"{phase:<28}" + "".join(f"{v:>12.2f}" for v in values)
+        if len(values) > 1:
+            line += f"{values[0] / values[-1]:>12.2f}"
+        old = (baseline or {}).get("threads", {}).get(counts[-1])
+        if old:
+            before = old["frame_ms"] if phase == "frame" else old["step_ms"].get(phase, float("nan"))
+            line += f"{values[-1] / before:>11.2f}x"
+        print(line)
+    for row in result.get("scaling", []):
+        print(f"{row['gaussians']:>8,} Gaussians {row['pixels']:>9,} pixels {row['ms']:>8.2f} ms "
+              f"{row['lanes_per_pixel']:>6.1f} lanes/pixel {row['ns_per_pair']:>6.3f} ns/pair")
