@@ -39,9 +39,12 @@ class Updater {
  public:
   Updater(const Step& step)
       : bias1_(1 - std::pow(step.beta1, double(step.step))),
-        scalar_{float(step.beta1), float(1 - step.beta1),
-                float(step.beta2), float(1 - step.beta2),
-                float(1 / std::sqrt(1 - std::pow(step.beta2, double(step.step)))), float(step.eps)} {}
+        scalar_{float(step.beta1),
+                float(1 - step.beta1),
+                float(step.beta2),
+                float(1 - step.beta2),
+                float(1 / std::sqrt(1 - std::pow(step.beta2, double(step.step)))),
+                float(step.eps)} {}
 
   float rate(double lr) const { return float(lr / bias1_); }
 
@@ -93,8 +96,8 @@ class Updater {
   }
 
   Constants<lanes> constants() const {
-    return {lanes(scalar_.beta1), lanes(scalar_.one_minus_beta1), lanes(scalar_.beta2),
-            lanes(scalar_.one_minus_beta2), lanes(scalar_.inverse_root), lanes(scalar_.eps)};
+    return {lanes(scalar_.beta1),           lanes(scalar_.one_minus_beta1), lanes(scalar_.beta2),
+            lanes(scalar_.one_minus_beta2), lanes(scalar_.inverse_root),    lanes(scalar_.eps)};
   }
   double bias1_;
   Constants<float> scalar_;

@@ -62,8 +62,8 @@ int64_t adam_many(const std::vector<Floats>& params, const std::vector<array<con
 }  // namespace
 
 void bind_adam(nb::module_& m) {
-  m.def("adam_many", &adam_many, nb::arg("params").noconvert(), nb::arg("grads").noconvert(),
-        nb::arg("ms").noconvert(), nb::arg("vs").noconvert(), nb::arg("rates"), nb::arg("row_rates").noconvert(),
-        nb::arg("step"), nb::arg("beta1") = 0.9, nb::arg("beta2") = 0.999, nb::arg("eps") = 1e-15,
+  m.def("adam_many", &adam_many, nb::arg("params").noconvert(), nb::arg("grads").noconvert(), nb::arg("ms").noconvert(),
+        nb::arg("vs").noconvert(), nb::arg("rates"), nb::arg("row_rates").noconvert(), nb::arg("step"),
+        nb::arg("beta1") = 0.9, nb::arg("beta2") = 0.999, nb::arg("eps") = 1e-15,
         nb::arg("mask").noconvert() = nb::none(), nb::arg("ids").noconvert() = nb::none());
 }

@@ -18,7 +18,9 @@ struct traits<dual<T>> {
   static constexpr int lanes = 1;
 };
 
-#define RECON_DUAL template <class T> RECON_HD
+#define RECON_DUAL   \
+  template <class T> \
+  RECON_HD
 RECON_DUAL dual<T> operator+(const dual<T>& a, const dual<T>& b) { return dual<T>(a.v + b.v, a.d + b.d); }
 RECON_DUAL dual<T> operator-(const dual<T>& a, const dual<T>& b) { return dual<T>(a.v - b.v, a.d - b.d); }
 RECON_DUAL dual<T> operator*(const dual<T>& a, const dual<T>& b) { return dual<T>(a.v * b.v, a.d * b.v + a.v * b.d); }

@@ -52,36 +52,36 @@ struct traits<pack<S, N>> {
   static constexpr int lanes = N;
 };
 
-#define RECON_PACK_BINARY(op)                                                \
-  template <class S, int N>                                                  \
+#define RECON_PACK_BINARY(op)                                                 \
+  template <class S, int N>                                                   \
   RECON_HD pack<S, N> operator op(const pack<S, N>& a, const pack<S, N>& b) { \
-    pack<S, N> r;                                                            \
-    for (int i = 0; i < N; ++i) r.v[i] = a.v[i] op b.v[i];                   \
-    return r;                                                                \
+    pack<S, N> r;                                                             \
+    for (int i = 0; i < N; ++i) r.v[i] = a.v[i] op b.v[i];                    \
+    return r;                                                                 \
   }
 RECON_PACK_BINARY(+)
 RECON_PACK_BINARY(-)
 RECON_PACK_BINARY(*)
 RECON_PACK_BINARY(/)
 #undef RECON_PACK_BINARY
-#define RECON_PACK_COMPARE(op)                                                    \
-  template <class S, int N>                                                       \
+#define RECON_PACK_COMPARE(op)                                                     \
+  template <class S, int N>                                                        \
   RECON_HD lane_mask<S, N> operator op(const pack<S, N>& a, const pack<S, N>& b) { \
-    uint32_t m = 0;                                                               \
-    for (int i = 0; i < N; ++i) m |= uint32_t(a.v[i] op b.v[i]) << i;             \
-    return {m};                                                                   \
+    uint32_t m = 0;                                                                \
+    for (int i = 0; i < N; ++i) m |= uint32_t(a.v[i] op b.v[i]) << i;              \
+    return {m};                                                                    \
   }
 RECON_PACK_COMPARE(<)
 RECON_PACK_COMPARE(<=)
 RECON_PACK_COMPARE(>)
 RECON_PACK_COMPARE(>=)
 #undef RECON_PACK_COMPARE
-#define RECON_PACK_MAP(name, expression)              \
-  template <class S, int N>                           \
-  RECON_HD pack<S, N> name(const pack<S, N>& a) {     \
-    pack<S, N> r;                                     \
-    for (int i = 0; i < N; ++i) r.v[i] = expression;  \
-    return r;                                         \
+#define RECON_PACK_MAP(name, expression)             \
+  template <class S, int N>                          \
+  RECON_HD pack<S, N> name(const pack<S, N>& a) {    \
+    pack<S, N> r;                                    \
+    for (int i = 0; i < N; ++i) r.v[i] = expression; \
+    return r;                                        \
   }
 RECON_PACK_MAP(operator-, -a.v[i])
 RECON_PACK_MAP(sqrt, recon::sqrt(a.v[i]))
@@ -296,7 +296,8 @@ RECON_HD void transpose16(__m512* r) {
   }
   for (int k = 0; k < 4; ++k) {  // gather the four row groups of columns k, k + 4, k + 8, k + 12
     const __m512 a = _mm512_shuffle_f32x4(r[k], r[k + 4], 0x88), b = _mm512_shuffle_f32x4(r[k], r[k + 4], 0xdd);
-    const __m512 c = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0x88), d = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0x88),
+                 d = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0xdd);
     t[k] = _mm512_shuffle_f32x4(a, c, 0x88);
     t[k + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
     t[k + 4] = _mm512_shuffle_f32x4(b, d, 0x88);

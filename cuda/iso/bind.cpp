@@ -79,8 +79,14 @@ iso::Flexible<S> flexible(const array<const S>& values, const Numbers& origin, c
   }
   for (size_t i = 0; i < quads.size(); ++i)
     expect(quads.data()[i] >= 0 && quads.data()[i] < int64_t(cube.size()), "quads must name vertices");
-  return {g,           values.data(),  deformed ? deformed->data() : nullptr, weights ? weights->data() : nullptr,
-          cube.data(), members.data(), int64_t(cube.size()),                  quads.data(),
+  return {g,
+          values.data(),
+          deformed ? deformed->data() : nullptr,
+          weights ? weights->data() : nullptr,
+          cube.data(),
+          members.data(),
+          int64_t(cube.size()),
+          quads.data(),
           int64_t(quads.shape(0))};
 }
 
@@ -120,8 +126,11 @@ void flexible_vertices_backward(array<const S> values, Numbers origin, Numbers s
 template <class S>
 void deform(array<const S> raw, Numbers origin, Numbers spacing, array<S> deformed) {
   expect(raw.ndim() == 4 && raw.shape(3) == 3 && deformed.size() == raw.size(), "raw must be [nz, ny, nx, 3]");
-  const iso::Grid g{int64_t(raw.shape(2)), int64_t(raw.shape(1)), int64_t(raw.shape(0)),
-                    {origin[0], origin[1], origin[2]}, {spacing[0], spacing[1], spacing[2]}};
+  const iso::Grid g{int64_t(raw.shape(2)),
+                    int64_t(raw.shape(1)),
+                    int64_t(raw.shape(0)),
+                    {origin[0], origin[1], origin[2]},
+                    {spacing[0], spacing[1], spacing[2]}};
   nb::gil_scoped_release release;
   iso::deform(g, raw.data(), deformed.data());
 }
@@ -129,8 +138,11 @@ template <class S>
 void deform_backward(array<const S> deformed, Numbers origin, Numbers spacing, array<S> gradient) {
   expect(deformed.ndim() == 4 && deformed.shape(3) == 3, "deformed must be [nz, ny, nx, 3]");
   expect(gradient.size() == deformed.size(), "gradient must have the shape of deformed");
-  const iso::Grid g{int64_t(deformed.shape(2)), int64_t(deformed.shape(1)), int64_t(deformed.shape(0)),
-                    {origin[0], origin[1], origin[2]}, {spacing[0], spacing[1], spacing[2]}};
+  const iso::Grid g{int64_t(deformed.shape(2)),
+                    int64_t(deformed.shape(1)),
+                    int64_t(deformed.shape(0)),
+                    {origin[0], origin[1], origin[2]},
+                    {spacing[0], spacing[1], spacing[2]}};
   nb::gil_scoped_release release;
   iso::deform_backward(g, deformed.data(), gradient.data());
 }
@@ -186,14 +198,13 @@ void bind_number(nb::module_& m) {
   m.def("dual_topology", &dual_topology<S>, arg("values").noconvert());
   m.def("marching_cubes", &marching_cubes<S>, arg("values").noconvert(), opt("known"));
   m.def("flexible_vertices", &flexible_vertices<S>, arg("values").noconvert(), arg("origin"), arg("spacing"),
-        opt("deformed"), opt("weights"), arg("cube").noconvert(), arg("members").noconvert(),
-        arg("quads").noconvert(), arg("vertices").noconvert(), arg("deviation").noconvert(), opt("centres"));
+        opt("deformed"), opt("weights"), arg("cube").noconvert(), arg("members").noconvert(), arg("quads").noconvert(),
+        arg("vertices").noconvert(), arg("deviation").noconvert(), opt("centres"));
   m.def("flexible_vertices_backward", &flexible_vertices_backward<S>, arg("values").noconvert(), arg("origin"),
         arg("spacing"), opt("deformed"), opt("weights"), arg("cube").noconvert(), arg("members").noconvert(),
         arg("quads").noconvert(), arg("vertices").noconvert(), arg("g_vertices").noconvert(), opt("g_deviation"),
         opt("g_centres"), arg("g_values").noconvert(), opt("g_deformed"), opt("g_weights"));
-  m.def("deform_grid", &deform<S>, arg("raw").noconvert(), arg("origin"), arg("spacing"),
-        arg("deformed").noconvert());
+  m.def("deform_grid", &deform<S>, arg("raw").noconvert(), arg("origin"), arg("spacing"), arg("deformed").noconvert());
   m.def("deform_grid_backward", &deform_backward<S>, arg("deformed").noconvert(), arg("origin"), arg("spacing"),
         arg("gradient").noconvert());
   m.def("sign_change", &sign_change<S>, arg("values").noconvert(), arg("gradient").noconvert());

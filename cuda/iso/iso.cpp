@@ -129,7 +129,7 @@ struct Gatherer {
   }
 };
 
-constexpr int64_t kGrain = 512;        // dual vertices or quads per work item
+constexpr int64_t kGrain = 512;  // dual vertices or quads per work item
 constexpr int64_t kLayersPerBlock = 4;  // of cubes; blocks two apart share no grid point
 
 }  // namespace
@@ -359,12 +359,12 @@ double sign_change(const S* s, const Grid& g, S* gradient) {
   return total * scale;
 }
 
-#define RECON_ISO(S)                                                                                                \
-  template DualTopology dual_topology(const S*, const Grid&);                                                       \
-  template void deform(const Grid&, const S*, S*);                                                                  \
-  template void deform_backward(const Grid&, const S*, S*);                                                         \
-  template void flexible_vertices(const Flexible<S>&, S*, S*, S*);                                                  \
-  template void flexible_vertices_backward(const Flexible<S>&, const S*, S*, const S*, const S*, S*, S*, S*);       \
+#define RECON_ISO(S)                                                                                          \
+  template DualTopology dual_topology(const S*, const Grid&);                                                 \
+  template void deform(const Grid&, const S*, S*);                                                            \
+  template void deform_backward(const Grid&, const S*, S*);                                                   \
+  template void flexible_vertices(const Flexible<S>&, S*, S*, S*);                                            \
+  template void flexible_vertices_backward(const Flexible<S>&, const S*, S*, const S*, const S*, S*, S*, S*); \
   template double sign_change(const S*, const Grid&, S*);
 RECON_ISO(float)
 RECON_ISO(double)

@@ -152,9 +152,7 @@ RECON_HD void dual_vertex_backward(const cube<F>& c, unsigned members, const F g
     const F share = constant<F>(1.0 / count), zero = constant<F>(0), one = constant<F>(1);
     mean = mean * share;
     F sign_mean = zero;
-    const auto sign = [&](int e) {
-      return select(distance[e] > mean, one, select(distance[e] < mean, -one, zero));
-    };
+    const auto sign = [&](int e) { return select(distance[e] > mean, one, select(distance[e] < mean, -one, zero)); };
     for (int e = 0; e < 12; ++e)
       if (members >> e & 1) sign_mean = sign_mean + sign(e) * share;
     for (int e = 0; e < 12; ++e) {

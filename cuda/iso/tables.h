@@ -37,7 +37,7 @@ struct Loop {
 };
 struct Case {
   uint8_t loops;
-  uint8_t pinched;               // the face that both segments of one loop pass over, or kNoFace
+  uint8_t pinched;  // the face that both segments of one loop pass over, or kNoFace
   uint8_t loop_of_edge[kEdges];  // 255 where the edge is not crossed
   Loop loop[4];
 };
@@ -89,8 +89,10 @@ inline void follow(int inside, int flip, int next[kEdges], uint8_t& ambiguous) {
       while (!(in(leave) && !in(leave + 1)));
       const int from = edge_between(face_corner(f, k), face_corner(f, (k + 1) & 3));
       const int to = edge_between(face_corner(f, leave), face_corner(f, (leave + 1) & 3));
-      if (f & 1) next[from] = to;  // face_corner walks the faces of side 0 clockwise as seen from outside
-      else next[to] = from;
+      if (f & 1)
+        next[from] = to;  // face_corner walks the faces of side 0 clockwise as seen from outside
+      else
+        next[to] = from;
     }
     if (entering == 2) ambiguous |= uint8_t(1 << f);
   }
@@ -141,7 +143,7 @@ inline Case make_case(int inside, int flip) {
 
 struct Tables {
   Case plain[256], flipped[256];  // flipped: the pinched face joined; equal to plain where there is none
-  Fans fans[512];                 // of cubes that do not touch the border; flipped ones from 256 on
+  Fans fans[512];  // of cubes that do not touch the border; flipped ones from 256 on
   Tables() {
     for (int c = 0; c < 256; ++c) {
       plain[c] = make_case(c, 0);

@@ -141,7 +141,8 @@ void Tree::nearest(const Point<float>& q, int32_t self, int k, float* squared, i
     const int32_t* ids = ids_.data() + leaf * bucket_size_;
     const float* x = xyz_.data() + leaf * bucket_size_ * 3;
     for (int s = 0; s < bucket_size_; s += kLanes) {
-      const Point<lanes> p{load<lanes>(x + s), load<lanes>(x + bucket_size_ + s), load<lanes>(x + 2 * bucket_size_ + s)};
+      const Point<lanes> p{load<lanes>(x + s), load<lanes>(x + bucket_size_ + s),
+                           load<lanes>(x + 2 * bucket_size_ + s)};
       const lanes distance = squared_distance(q_lanes, p);
       uint32_t closer = to_bits(distance < lanes(best.worst()));
       if (!closer) continue;

@@ -44,8 +44,8 @@ struct bins {
   }
   size_t bytes() const {
     size_t b = 0;
-    for (const auto* v : {&keys, &order, &swap_keys, &swap_order, &slot_begin, &tile_begin, &row, &slot, &used,
-                          &chunk_counts})
+    for (const auto* v :
+         {&keys, &order, &swap_keys, &swap_order, &slot_begin, &tile_begin, &row, &slot, &used, &chunk_counts})
       b += v->capacity() * 4;
     for (const auto& v : chunk_tiles) b += v.capacity() * 4;
     return b + block_mask.capacity() * 8 + rects.capacity() * sizeof(tile_rect);

@@ -27,8 +27,13 @@ gaussian_rows<S> rows_of(const array<S>& mean, const array<S>& log_scale, const 
   expect(mean.size() == 3 * n && log_scale.size() == 3 * n && quaternion.size() == 4 * n && logit.size() == n &&
              sh0.size() == 3 * n && (n == 0 || sh_rest.size() % (3 * n) == 0),
          "Gaussian parameters disagree in their number of rows");
-  return {mean.data(), log_scale.data(), quaternion.data(), logit.data(),
-          sh0.data(),  sh_rest.data(),   n == 0 ? 0 : int(sh_rest.size() / (3 * n))};
+  return {mean.data(),
+          log_scale.data(),
+          quaternion.data(),
+          logit.data(),
+          sh0.data(),
+          sh_rest.data(),
+          n == 0 ? 0 : int(sh_rest.size() / (3 * n))};
 }
 
 // camera: rotation 9, translation 3, centre 3, fx fy cx cy, width height, near, dilation (float64 on purpose)
@@ -127,10 +132,9 @@ void bind(nb::module_& m, const char* suffix) {
                    (g_transmittance.size() == pixels || g_transmittance.size() == 0),
                "gradients must have the shapes of the forward pass");
         nb::gil_scoped_release release;
-        composite_backward<S>(records.data(), int64_t(records.size()) / kRecord, w.lists,
-                              int(picture.size() / pixels), absolute, picture.data(), transmittance.data(),
-                              g_picture.data(), g_transmittance.size() ? g_transmittance.data() : nullptr, w.slots,
-                              g_records.data());
+        composite_backward<S>(records.data(), int64_t(records.size()) / kRecord, w.lists, int(picture.size() / pixels),
+                              absolute, picture.data(), transmittance.data(), g_picture.data(),
+                              g_transmittance.size() ? g_transmittance.data() : nullptr, w.slots, g_records.data());
       },
       nb::arg("lists"), nb::arg("records").noconvert(), nb::arg("picture").noconvert(),
       nb::arg("transmittance").noconvert(), nb::arg("g_picture").noconvert(), nb::arg("g_transmittance").noconvert(),

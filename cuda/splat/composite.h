@@ -28,7 +28,7 @@ struct tile_state {
   static constexpr int blocks = shape::count, pixels = kTile * kTile;
   alignas(64) S transmittance[pixels];
   alignas(64) S channel[CH][pixels];  // forward: colour so far; backward: dL/d(colour)
-  alignas(64) S rest[pixels];         // backward: R
+  alignas(64) S rest[pixels];  // backward: R
   alignas(64) S block_x[blocks], block_y[blocks];
   P lane_x, lane_y;
   int x0, y0, columns, rows;  // of the picture inside this tile
@@ -68,21 +68,22 @@ struct tile_state {
     if (columns == kTile && rows == kTile) {
       for (int y = 0; y < kTile; ++y)
         for (int bx = 0; bx < shape::per_row; ++bx)
-          std::memcpy(to + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
-                      plane + (y0 + y) * stride + x0 + bx * shape::width, sizeof(S) * shape::width);
+          std::memcpy(
+              to + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
+              plane + (y0 + y) * stride + x0 + bx * shape::width, sizeof(S) * shape::width);
       return;
     }
-    for_pixels([&](int lane, int x, int y) {
-      to[lane] = x < columns && y < rows ? plane[(y0 + y) * stride + x0 + x] : S(0);
-    });
+    for_pixels(
+        [&](int lane, int x, int y) { to[lane] = x < columns && y < rows ? plane[(y0 + y) * stride + x0 + x] : S(0); });
   }
   void scatter(const S* from, S* plane, int64_t stride) const {
     if (columns == kTile && rows == kTile) {
       for (int y = 0; y < kTile; ++y)
         for (int bx = 0; bx < shape::per_row; ++bx)
-          std::memcpy(plane + (y0 + y) * stride + x0 + bx * shape::width,
-                      from + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
-                      sizeof(S) * shape::width);
+          std::memcpy(
+              plane + (y0 + y) * stride + x0 + bx * shape::width,
+              from + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
+              sizeof(S) * shape::width);
       return;
     }
     for_pixels([&](int lane, int x, int y) {

@@ -67,12 +67,12 @@ void composite_backward(const S* records, int64_t rows, const bins& b, int chann
   gather_sums(records, b, s, g_records);
 }
 
-#define RECON_INSTANTIATE(S)                                                                                       \
-  template void project<S>(const gaussian_rows<S>&, int64_t, const view<S>&, S*);                                  \
-  template void project_backward<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const S*,          \
-                                    const gaussian_rows<S>&);                                                      \
-  template void composite<S>(const S*, int64_t, bins&, int, int, int, const S*, S*, S*);                           \
-  template void composite_backward<S>(const S*, int64_t, const bins&, int, bool, const S*, const S*, const S*,     \
+#define RECON_INSTANTIATE(S)                                                                                   \
+  template void project<S>(const gaussian_rows<S>&, int64_t, const view<S>&, S*);                              \
+  template void project_backward<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const S*,      \
+                                    const gaussian_rows<S>&);                                                  \
+  template void composite<S>(const S*, int64_t, bins&, int, int, int, const S*, S*, S*);                       \
+  template void composite_backward<S>(const S*, int64_t, const bins&, int, bool, const S*, const S*, const S*, \
                                       const S*, std::vector<S>&, S*);
 RECON_INSTANTIATE(float)
 RECON_INSTANTIATE(double)
@@ -110,8 +110,8 @@ void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& t
       }
       colour[c] = max(colour[c], D(0.0));
     }
-    const D out[kRecord] = {s.mx, s.my, s.A, s.B, s.C, s.opacity, colour[0], colour[1], colour[2], s.z,
-                            s.log2_opacity, s.radius};
+    const D out[kRecord] = {s.mx, s.my,           s.A,     s.B, s.C, s.opacity, colour[0], colour[1], colour[2],
+                            s.z,  s.log2_opacity, s.radius};
     for (int j = 0; j < kRecord; ++j) {
       records[i * kRecord + j] = out[j].v;
       g_records[i * kRecord + j] = out[j].d;

@@ -217,12 +217,12 @@ RECON_HD void project_backward(const gaussian<F>& G, const view<scalar_of<F>>& c
   const F qw = p.q[0], qx = p.q[1], qy = p.q[2], qz = p.q[3];
   F g_q[4];
   g_q[0] = two * (qx * (g_R[7] - g_R[5]) + qy * (g_R[2] - g_R[6]) + qz * (g_R[3] - g_R[1]));
-  g_q[1] = two * (qy * (g_R[1] + g_R[3]) + qz * (g_R[2] + g_R[6]) + qw * (g_R[7] - g_R[5]) -
-                  two * qx * (g_R[4] + g_R[8]));
-  g_q[2] = two * (qx * (g_R[1] + g_R[3]) + qz * (g_R[5] + g_R[7]) + qw * (g_R[2] - g_R[6]) -
-                  two * qy * (g_R[0] + g_R[8]));
-  g_q[3] = two * (qx * (g_R[2] + g_R[6]) + qy * (g_R[5] + g_R[7]) + qw * (g_R[3] - g_R[1]) -
-                  two * qz * (g_R[0] + g_R[4]));
+  g_q[1] =
+      two * (qy * (g_R[1] + g_R[3]) + qz * (g_R[2] + g_R[6]) + qw * (g_R[7] - g_R[5]) - two * qx * (g_R[4] + g_R[8]));
+  g_q[2] =
+      two * (qx * (g_R[1] + g_R[3]) + qz * (g_R[5] + g_R[7]) + qw * (g_R[2] - g_R[6]) - two * qy * (g_R[0] + g_R[8]));
+  g_q[3] =
+      two * (qx * (g_R[2] + g_R[6]) + qy * (g_R[5] + g_R[7]) + qw * (g_R[3] - g_R[1]) - two * qz * (g_R[0] + g_R[4]));
   const F along = fma(g_q[0], qw, fma(g_q[1], qx, fma(g_q[2], qy, g_q[3] * qz)));
   for (int i = 0; i < 4; ++i) out.quaternion[i] = (g_q[i] - p.q[i] * along) * p.rq;
   out.logit = g_sigma * p.sigma * (one - p.sigma);

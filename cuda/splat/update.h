@@ -38,7 +38,8 @@ inline void adam_block(const adam_rows& t, int64_t row, int count, uint32_t row_
   const P rate{-t.rate * c.rate_scale};
   for (int j = 0; j < total; j += L) {
     const int n = total - j < L ? total - j : L;
-    const uint32_t moved = every_row ? ~0u : uint32_t((uint64_t(bits[j >> 5]) | uint64_t(bits[(j >> 5) + 1]) << 32) >> (j & 31));
+    const uint32_t moved =
+        every_row ? ~0u : uint32_t((uint64_t(bits[j >> 5]) | uint64_t(bits[(j >> 5) + 1]) << 32) >> (j & 31));
     if (!every_row && (moved & ((1u << L) - 1)) == 0) continue;
     const auto mask = from_bits<P>(moved);
     float *pp = t.param + base + j, *pm = t.m + base + j, *pv = t.v + base + j;
@@ -58,8 +59,8 @@ int64_t update_rows(const adam_rows* tensors, int64_t rows, const view<float>& c
                     const float* g_records, const float* extra_log_scale, const float* extra_logit,
                     const adam_constants& constants) {
   constexpr int L = traits<P>::lanes;
-  const gaussian_rows<float> in{tensors[0].param, tensors[1].param, tensors[2].param,
-                                tensors[3].param, tensors[4].param, tensors[5].param, tensors[5].width / 3};
+  const gaussian_rows<float> in{tensors[0].param, tensors[1].param, tensors[2].param,    tensors[3].param,
+                                tensors[4].param, tensors[5].param, tensors[5].width / 3};
   constexpr int64_t kGrain = 1024;
   std::vector<int64_t> refused((rows + kGrain - 1) / kGrain, 0);
   parallel_ranges(rows, kGrain, [&](int64_t from, int64_t to) {

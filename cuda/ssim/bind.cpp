@@ -22,8 +22,8 @@ bool same_shape(const A& a, const B& b) {
 
 template <class S, class T>
 std::tuple<double, double, double, int64_t> photometric(array<const S> image, array<const T> target, Mask mask,
-                                                        std::optional<array<S>> gradient,
-                                                        std::optional<array<S>> map, double ssim_weight) {
+                                                        std::optional<array<S>> gradient, std::optional<array<S>> map,
+                                                        double ssim_weight) {
   expect(image.ndim() == 3 && image.size() > 0, "image must be [channels, height, width] and not empty");
   expect(image.shape(1) < (1u << 24) && image.shape(2) < (1u << 24), "image is too large");
   expect(same_shape(image, target), "target must have the shape of image");

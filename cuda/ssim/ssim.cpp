@@ -135,7 +135,9 @@ class Tile {
   S* at(S* plane, int row, int col) const {
     return plane + size_t(row - (row0_ - 2 * kRadius)) * stride_ + 2 * kMargin + col;
   }
-  S* column(int plane, int row, int col) const { return column_ + (plane * kBlock + row) * stride_ + 2 * kMargin + col; }
+  S* column(int plane, int row, int col) const {
+    return column_ + (plane * kBlock + row) * stride_ + 2 * kMargin + col;
+  }
   const S* weights(int row, int col) const { return at(weight_, pair_.mask ? row : row0_, col); }
 
   void read_pixels() {
