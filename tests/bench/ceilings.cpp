@@ -25,11 +25,13 @@ static double fma_rate(int threads) {  // GFLOP/s: 12 independent chains hide th
       volatile float scale = 0.999f, shift = 1e-3f;  // unknown to the compiler
       for (int i = 0; i < 16; ++i) a[i] = scale, b[i] = shift;
       for (auto& v : x) v = a * scale;
-      for (int s = 0; s < kSteps; ++s)
-        for (auto& v : x) {
-          v = v * a + b;
-          asm volatile("" : "+v"(v));  // keeps every multiply-add
+      for (int s = 0; s < kSteps; ++s) {
+#pragma GCC unroll 12
+        for (int i = 0; i < kChains; ++i) {
+          x[i] = x[i] * a + b;
+          asm volatile("" : "+v"(x[i]));  // keeps every multiply-add
         }
+      }
       volatile float sink = 0;
       for (auto& v : x) sink = sink + v[0];
     }
