@@ -8,6 +8,7 @@ void bind_ssim(nanobind::module_& m);
 void bind_adam(nanobind::module_& m);
 void bind_knn(nanobind::module_& m);
 void bind_iso(nanobind::module_& m);
+void bind_tsdf(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -23,4 +24,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_adam(m);
   bind_knn(m);
   bind_iso(m);
+  bind_tsdf(m);
 }

@@ -1,0 +1,85 @@
+"""Repairs: sheets that touch are parted, small parts dropped, small holes filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon.mesh.connect import corner_fans, face_parts, find_edges
+from recon.types import Mesh
+
+
+def part_sheets(mesh: Mesh) -> Mesh:
+    """Gives every fan of faces around a vertex a vertex of its own, and cuts edges of three or more faces open.
+
+    The result is manifold (perhaps with a border). Faces that use a vertex twice are dropped.
+    """
+    faces = mesh.faces.numpy().astype(np.int64)
+    faces = faces[~(faces == np.roll(faces, 1, axis=1)).any(1)]
+    if not len(faces):
+        return mesh.select(torch.zeros(0, dtype=torch.int64))
+    fan = corner_fans(faces, find_edges(faces))
+    roots, corner = np.unique(fan, return_inverse=True)
+    source = torch.from_numpy(faces.reshape(-1)[roots])
+
+    def rows(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t[source]
+
+    return replace(mesh, vertices=mesh.vertices[source], normals=rows(mesh.normals), colours=rows(mesh.colours),
+                   uvs=rows(mesh.uvs), faces=torch.from_numpy(corner.reshape(-1, 3).astype(np.int32)))
+
+
+def drop_small_parts(mesh: Mesh, smallest: float = 0.01) -> tuple[Mesh, int]:
+    """Keeps the parts with at least ``smallest`` times the area of the largest; returns the mesh and how many went."""
+    part = torch.from_numpy(face_parts(mesh.faces.numpy()))
+    if not len(part):
+        return mesh, 0
+    area = torch.zeros(int(part.max()) + 1, dtype=torch.float64)
+    area.index_add_(0, part, mesh.face_normals.double().norm(dim=1))
+    keep = area >= smallest * area.max()
+    return mesh.select(keep[part]), int((~keep).sum())
+
+
+def fill_holes(mesh: Mesh, longest: int = 100) -> tuple[Mesh, int]:
+    """Closes every border loop of up to ``longest`` edges with a fan around its middle; returns mesh and their number.
+
+    The mesh must be manifold and consistently wound; loops keep that. Colours and normals of the new vertices are the
+    mean of the loop's; a textured mesh is left as it is, for there is no texture for what no photo saw.
+    """
+    if mesh.uvs is not None:
+        return mesh, 0
+    faces = mesh.faces.numpy().astype(np.int64)
+    edges = find_edges(faces)
+    sides = np.flatnonzero(edges.count[edges.of_side] == 1)
+    start, end = faces.reshape(-1)[sides], faces.reshape(-1)[sides - sides % 3 + (sides + 1) % 3]
+    if len(np.unique(start)) != len(start):  # sheets touch; part_sheets comes first
+        return mesh, 0
+    follow = dict(zip(end.tolist(), start.tolist()))  # round the hole the other way
+    loops: list[list[int]] = []
+    while follow:
+        first, at = next(iter(follow.items()))
+        loop = [first]
+        del follow[first]
+        while at != first and at in follow:
+            loop.append(at)
+            at = follow.pop(at)
+        if at == first and 3 <= len(loop) <= longest:
+            loops.append(loop)
+    if not loops:
+        return mesh, 0
+    n = len(mesh.vertices)
+    new_faces = [(a, b, n + i) for i, loop in enumerate(loops) for a, b in zip(loop, loop[1:] + loop[:1])]
+
+    def grown(rows: Tensor | None) -> Tensor | None:
+        return None if rows is None else torch.cat([rows, torch.stack([rows[loop].mean(0) for loop in loops])])
+
+    vertices = grown(mesh.vertices)
+    assert vertices is not None
+    normals = grown(mesh.normals)
+    filled = replace(mesh, vertices=vertices, colours=grown(mesh.colours),
+                     normals=None if normals is None else torch.nn.functional.normalize(normals, dim=1),
+                     faces=torch.cat([mesh.faces, torch.tensor(new_faces, dtype=torch.int32)]))
+    return filled, len(loops)
