@@ -12,6 +12,7 @@
 
 namespace recon {
 
+inline constexpr uint32_t kBatch = 32;  // entries whose block masks are found together
 inline constexpr int kAhead = 6;  // entries of a tile list whose records are fetched in advance
 
 template <class P>
@@ -20,6 +21,11 @@ struct block_shape {
   static constexpr int width = lanes >= 8 ? 4 : 2, height = lanes / width;
   static constexpr int per_row = kTile / width, rows = kTile / height, count = per_row * rows;
 };
+
+template <class S>
+RECON_HD blob<S> blob_of(const S* r) {
+  return blob_from_splat(r[kMx], r[kMy], r[kA], r[kB], r[kC], r[kLog2Opacity]);
+}
 
 template <class P, int CH>
 struct tile_state {
@@ -107,11 +113,6 @@ struct tile_state {
   }
 };
 
-template <class S>
-RECON_HD blob<S> blob_of(const S* r) {
-  return blob_from_splat(r[kMx], r[kMy], r[kA], r[kB], r[kC], r[kLog2Opacity]);
-}
-
 // picture [CH][height][width] (CH = 3: rgb, 4: rgb and depth), transmittance [height][width]. Channels beyond rgb get
 // no background. The background is added here.
 template <class P, int CH>
@@ -127,13 +128,20 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
   for (int k = 0; k < state::blocks; ++k)
     for (int i = 0; i < L; ++i) live |= uint64_t(s.transmittance[k * L + i] > S(0)) << k;
   const uint32_t begin = b.tile_begin[tile], end = b.tile_begin[tile + 1];
-  uint32_t e = begin;
+  uint32_t e = begin, masked = begin;
   for (; e < end && live; ++e) {
-    if (e + kAhead < end) __builtin_prefetch(records + int64_t(b.row[e + kAhead]) * kRecord);
+    if (e == masked) {  // in batches: the masks are in memory long before the loop over blocks branches on them
+      const uint32_t until = std::min(masked + kBatch, end);
+      for (; masked < until; ++masked) {
+        if (masked + kAhead < end) __builtin_prefetch(records + int64_t(b.row[masked + kAhead]) * kRecord);
+        b.block_mask[masked] = s.reach(blob_of(records + int64_t(b.row[masked]) * kRecord));
+      }
+    }
+    uint64_t todo = b.block_mask[e] & live;
+    b.block_mask[e] = todo;
+    if (!todo) continue;
     const S* r = records + int64_t(b.row[e]) * kRecord;
     const blob<S> one = blob_of(r);
-    uint64_t todo = s.reach(one) & live;
-    b.block_mask[e] = todo;
     const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
     P colour[CH];
     for (int c = 0; c < CH; ++c) colour[c] = P(r[kRed + c]);
