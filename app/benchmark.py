@@ -33,6 +33,11 @@ class Work:
     lanes_per_pixel: float
 
 
+def _project(rows: list[Tensor], camera: Camera, settings: Projection) -> Tensor:
+    means, log_scales, quaternions, logits, sh0, sh_rest = rows
+    return project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
+
+
 def median_ms(call: Callable[[], Any], repeats: int = REPEATS) -> float:
     times = []
     call()
@@ -57,7 +62,7 @@ def rows_of(g: Gaussians, count: int | None = None) -> list[Tensor]:
 
 
 def work_of(rows: list[Tensor], camera: Camera, settings: Projection) -> Work:
-    records = project(*rows, camera, settings)
+    records = _project(rows, camera, settings)
     lists = native.SplatLists()
     picture, transmittance = torch.empty(3, camera.height, camera.width), torch.empty(camera.height, camera.width)
     native.splat_composite(lists, records, camera.width, camera.height, torch.zeros(3), picture, transmittance)
@@ -72,7 +77,7 @@ def step_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[st
     background = torch.zeros(3)
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(0, 256, (3, camera.height, camera.width), dtype=torch.uint8, generator=generator)
-    records = project(*rows, camera, settings)
+    records = _project(rows, camera, settings)
     with torch.no_grad():
         picture, _ = composite(records, camera.width, camera.height, background)
     _, g_picture = photometric_gradient(picture, target)
@@ -82,14 +87,17 @@ def step_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[st
         leaf.grad = None
         composite(leaf, camera.width, camera.height, background)[0].backward(g_picture)
 
+    both()
+    assert leaf.grad is not None
+    g_records = leaf.grad.clone()
     phases = {
-        "project": median_ms(lambda: project(*rows, camera, settings)),
+        "project": median_ms(lambda: _project(rows, camera, settings)),
         "bin and composite": median_ms(lambda: composite(records, camera.width, camera.height, background)),
         "loss and its gradient": median_ms(lambda: photometric_gradient(picture, target)),
     }
     phases["composite backward"] = max(median_ms(both) - phases["bin and composite"], 0.0)
     phases["project backward and Adam"] = median_ms(lambda: project_backward_adam_(
-        rows, *moments, [0.0] * 6, camera, settings, records, leaf.grad, step=10))
+        rows, moments[0], moments[1], [0.0] * 6, camera, settings, records, g_records, step=10))
     return {**phases, "whole step": sum(phases.values())}
 
 
@@ -97,7 +105,7 @@ def frame_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> float:
     """Milliseconds of one rendered frame."""
     background = torch.zeros(3)
     with torch.no_grad():
-        return median_ms(lambda: composite(project(*rows, camera, settings), camera.width, camera.height, background))
+        return median_ms(lambda: composite(_project(rows, camera, settings), camera.width, camera.height, background))
 
 
 def scaling(g: Gaussians, camera: Camera, settings: Projection) -> list[dict[str, float]]:

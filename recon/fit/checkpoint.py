@@ -28,7 +28,6 @@ def save(folder: Path, step: int, state: dict[str, Any], costs: dict[str, float]
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step_{step:07d}.pt"
-    target.with_suffix(".json").write_text(json.dumps(costs))
     temporary = target.with_suffix(".tmp")
     try:
         with open(temporary, "wb") as f:
@@ -39,6 +38,7 @@ def save(folder: Path, step: int, state: dict[str, Any], costs: dict[str, float]
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, target)
+        target.with_suffix(".json").write_text(json.dumps(costs))
     finally:
         temporary.unlink(missing_ok=True)
     for old in _saved(folder)[:-keep]:
