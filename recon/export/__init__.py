@@ -1,8 +1,8 @@
 """Files for other programs: one module per format, reading and writing side by side.
 
 A module of this package named like a suffix (``ply``, ``splat``, ``spz``, ...) is that format. It offers
-``read_splats(path) -> SplatFile`` and/or ``write_splats(path, gaussians, *, comments=()) -> tuple[str, ...]``; there is
-no list to add it to.
+``read_splats(path) -> SplatFile`` and/or ``write_splats(path, gaussians, *, comments=()) -> tuple[str, ...]``, and for
+meshes ``read_mesh(path) -> Mesh`` and/or ``write_mesh(path, mesh) -> tuple[str, ...]``; there is no list to add it to.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 
 from recon.errors import InputError
 from recon.export.splat_file import SplatFile
-from recon.types import Gaussians
+from recon.types import Gaussians, Mesh
 
-__all__ = ["SplatFile", "read_splats", "splat_suffixes", "write_splats"]
+__all__ = ["SplatFile", "mesh_suffixes", "read_mesh", "read_splats", "splat_suffixes", "write_mesh", "write_splats"]
 
 
 def read_splats(path: str | Path) -> SplatFile:
@@ -48,9 +48,35 @@ def write_splats(
     return _function(path, "write_splats", "written")(path, gaussians, comments=tuple(comments), **options)
 
 
+def read_mesh(path: str | Path) -> Mesh:
+    """Reads a triangle mesh in the file's own frame; its suffix names the format. Raises ``InputError``."""
+    path = Path(path)
+    with np.errstate(all="ignore"):
+        return _function(path, "read_mesh", "read")(path)
+
+
+def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
+    """Writes a mesh as it is to a file whose suffix names the format, all at once or not at all.
+
+    The caller has turned it to the frame that the format declares (glb: y up). Missing folders are made. Returns one
+    sentence for each thing the file cannot hold. Raises ``InputError`` for an unknown suffix, an empty mesh, a full
+    disk or a read-only folder, and then leaves no partial file.
+    """
+    path = Path(path)
+    return _function(path, "write_mesh", "written")(path, mesh)
+
+
 def splat_suffixes(action: str = "read") -> tuple[str, ...]:
-    """The suffixes, with their dot, that can be "read" or "written"."""
-    function = "read_splats" if action == "read" else "write_splats"
+    """The suffixes of splat files, with their dot, that can be "read" or "written"."""
+    return _suffixes("read_splats" if action == "read" else "write_splats")
+
+
+def mesh_suffixes(action: str = "read") -> tuple[str, ...]:
+    """The suffixes of mesh files, with their dot, that can be "read" or "written"."""
+    return _suffixes("read_mesh" if action == "read" else "write_mesh")
+
+
+def _suffixes(function: str) -> tuple[str, ...]:
     names = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(f".{name}" for name in names if _offers(name, function)))
 
@@ -71,6 +97,7 @@ def _function(path: Path, function: str, action: str) -> Callable[..., Any]:
         found = getattr(module, function, None)
         if found is not None and found.__module__ == module.__name__:
             return found
-    known = ", ".join(splat_suffixes(action))
-    what = f'"{path.suffix}" is no splat format that can be {action}' if name else "the name has no suffix"
+    known = ", ".join(_suffixes(function))
+    kind = function.split("_")[1].rstrip("s")
+    what = f'"{path.suffix}" is no {kind} format that can be {action}' if name else "the name has no suffix"
     raise InputError(what, file=path, fix=f"Use one of {known}.")

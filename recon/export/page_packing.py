@@ -66,7 +66,7 @@ def pack(arrays: SplatArrays) -> PackedSplats:
     for code, is_wide in zip(codes, wide, strict=True):
         planes += [code & 255, code >> 8] if is_wide else [code]
 
-    squeeze = zlib.compressobj(9)
+    squeeze = zlib.compressobj(6)
     parts = [squeeze.compress(ranges.astype("<f4").tobytes()), squeeze.compress(basis.astype("<f4").tobytes())]
     parts += [squeeze.compress(np.rint(plane).astype(np.uint8).tobytes()) for plane in planes]
     layout = {
@@ -135,7 +135,7 @@ def _transform(x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], float]:
 def _fitting_step(y: np.ndarray) -> float:
     """The finest step whose codes fit the budget."""
     budget = max(SH_BYTES_PER_SPLAT * len(y), SH_BYTES_FREE) / _DEFLATE_LOSS
-    sample = y[:: max(len(y) // 50_000, 1)]
+    sample = y[:: max(len(y) // 20_000, 1)]
     step = FINEST_STEP
     while step < COARSEST_STEP and _entropy_bytes(np.rint(sample / step)) * len(y) / len(sample) > budget:
         step *= 1.15

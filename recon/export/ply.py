@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from recon.errors import InputError
-from recon.export import compressed_ply
+from recon.export import compressed_ply, mesh_ply
 from recon.export.neighbours import neighbour_distance
 from recon.export.splat_file import COEFFICIENTS, SH_C0, SplatBuilder, SplatFile, arrays_to_write
 from recon.formats.files import atomic_output, open_input
 from recon.formats.ply import PlyReader, matrix
 from recon.formats.ply_header import Element, format_header
-from recon.types import Gaussians
+from recon.types import Gaussians, Mesh
 
 FLAT_LOG_SCALE = math.log(1e-6)  # third axis of 2D Gaussians, which store two
 FAR_ORIGIN = 1e4  # double coordinates beyond this are geo-referenced: float32 would blur them
@@ -208,3 +208,13 @@ def write_splats(path: str | Path, gaussians: Gaussians, *, comments: tuple[str,
             table[:, -4:] = part.quaternions
             file.write(table.tobytes())
     return warnings
+
+
+def read_mesh(path: str | Path) -> Mesh:
+    """The triangles of a PLY file. Raises ``InputError``."""
+    return mesh_ply.read(path)
+
+
+def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
+    """Writes a mesh as binary PLY; returns what the file cannot hold. Raises ``InputError``."""
+    return mesh_ply.write(path, mesh)

@@ -1,6 +1,6 @@
 // Mouse, touch and keyboard -> motion. One finger or the left button turns, two fingers or the right button shift.
 
-const TURN = 4.2; // radians for a drag across the smaller side of the window
+const TURN = 3.2; // radians for a drag across the smaller side of the window
 const CLICK = 5; // pixels a pointer may move during a click
 const MOVES = { KeyW: [2, 1], KeyS: [2, -1], KeyA: [0, -1], KeyD: [0, 1], KeyQ: [1, 1], KeyE: [1, -1],
   ArrowUp: [2, 1], ArrowDown: [2, -1], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

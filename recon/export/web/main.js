@@ -43,6 +43,7 @@ async function start() {
   let sortedFor = null;
   let lastMove = -Infinity;
   let lastFrame = 0;
+  let movedBefore = false;
   let quality = 1;
   let pictures = 0; // taken by picture(), which needs the canvas for itself
 
@@ -73,10 +74,10 @@ async function start() {
   function frame(now) {
     scheduled = false;
     if (pictures || failed) return;
-    if (motion.update(now)) {
-      adapt(now);
-      lastMove = now;
-    }
+    const moved = motion.update(now);
+    if (moved && movedBefore) adapt(now - lastFrame); // the first frame of a movement says nothing
+    if (moved) lastMove = now;
+    movedBefore = moved;
     lastFrame = now;
     resize();
     sort();
@@ -88,10 +89,8 @@ async function start() {
   }
 
   /** Fewer pixels where frames come slowly, more where they come fast. */
-  function adapt(now) {
-    const elapsed = now - lastFrame;
-    if (elapsed > 250 && now - lastMove > REST) return; // the first frame of a movement says nothing
-    if (elapsed > 40) quality = Math.max(COARSEST, quality * 0.88);
+  function adapt(elapsed) {
+    if (elapsed > 40) quality = Math.max(COARSEST, quality * (elapsed > 120 ? 0.7 : 0.88));
     else if (elapsed < 22) quality = Math.min(1, quality * 1.04);
   }
 

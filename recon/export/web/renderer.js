@@ -1,6 +1,8 @@
 // WebGL2: splats into a picture of half floats (8 bits would add a rounding per layer), then onto the screen.
 import { cameraRows } from "./view.js";
 
+const BATCH = 2048; // splats per instance, as in splat.vert
+
 export class Renderer {
   /** `settings`: the page's data. Raises where there is no WebGL2. */
   constructor(canvas, settings, shaderText) {
@@ -19,13 +21,11 @@ export class Renderer {
       lines: program(gl, shaderText("lines.vert"), shaderText("lines.frag")),
     };
     this.count = 0;
-    this.order = gl.createBuffer();
+    this.order = null;
     this.splats = gl.createVertexArray();
     gl.bindVertexArray(this.splats);
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.order);
-    gl.enableVertexAttribArray(0);
-    gl.vertexAttribIPointer(0, 1, gl.UNSIGNED_INT, 0, 0);
-    gl.vertexAttribDivisor(0, 1);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, rectangles(BATCH), gl.STATIC_DRAW);
     gl.bindVertexArray(null);
     this.nothing = gl.createVertexArray();
     this.lineBuffer = gl.createBuffer();
@@ -61,10 +61,27 @@ export class Renderer {
   }
 
   setOrder(order) {
-    const { gl } = this;
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.order);
-    gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
+    const { gl, columns } = this;
+    const whole = Math.floor(order.length / columns);
     this.count = order.length;
+    this.order ??= this.#orderTexture();
+    gl.bindTexture(gl.TEXTURE_2D, this.order);
+    const upload = (row, width, rows, data) => {
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, row, width, rows, gl.RED_INTEGER, gl.UNSIGNED_INT, data);
+    };
+    if (whole) upload(0, columns, whole, order.subarray(0, whole * columns));
+    const rest = order.subarray(whole * columns);
+    if (rest.length) upload(whole, rest.length, 1, rest);
+  }
+
+  #orderTexture() {
+    const { gl, columns } = this;
+    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.R32UI, columns, Math.ceil(this.settings.packing.count / columns));
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    return texture;
   }
 
   /** Line segments [2 n, 3] that can be drawn over the scene. */
@@ -129,14 +146,14 @@ export class Renderer {
     gl.uniform3f(uniforms.eye, ...view.position);
     gl.uniform1i(uniforms.coefficients, settings.packing.components ? settings.packing.coefficients : 0);
     gl.uniform1i(uniforms.antialiased, settings.antialiased ? 1 : 0);
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, this.shapes);
-    gl.uniform1i(uniforms.shapes, 0);
-    gl.activeTexture(gl.TEXTURE1);
-    gl.bindTexture(gl.TEXTURE_2D, this.lights);
-    gl.uniform1i(uniforms.lights, 1);
+    gl.uniform1i(uniforms.count, this.count);
+    ["shapes", "lights", "order"].forEach((name, unit) => {
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, this[name]);
+      gl.uniform1i(uniforms[name], unit);
+    });
     gl.bindVertexArray(this.splats);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.count);
+    gl.drawElementsInstanced(gl.TRIANGLES, BATCH * 6, gl.UNSIGNED_SHORT, 0, Math.ceil(this.count / BATCH));
   }
 
   #drawLines(view, intrinsics, lines) {
@@ -172,6 +189,13 @@ export class Renderer {
       this.#prepare(width, height);
     }
   }
+}
+
+/** Indices of two triangles for every four vertices. */
+function rectangles(count) {
+  const out = new Uint16Array(count * 6);
+  for (let i = 0; i < count; i++) out.set([0, 1, 2, 2, 1, 3].map((k) => 4 * i + k), 6 * i);
+  return out;
 }
 
 function program(gl, vertexText, fragmentText) {

@@ -1,13 +1,13 @@
 #version 300 es
-// One Gaussian as a rectangle around the ellipse on which its alpha falls to 1/255.
+// One Gaussian, four vertices: a rectangle around the ellipse on which its alpha falls to 1/255.
 // Kerbl et al. 2023, arXiv 2308.04079; projection: Zwicker et al. 2001; anti-aliasing: Yu et al. 2024 (Mip-Splatting).
 // Camera axes are x right, y down, z forward, as everywhere in Recon.
 precision highp float;
 precision highp int;
 precision highp usampler2D;
 
-layout(location = 0) in uint splat;
-
+uniform usampler2D order; // splats, farthest first
+uniform int count;
 uniform usampler2D shapes;
 uniform usampler2D lights;
 uniform mat3 rotation; // camera from world
@@ -22,6 +22,7 @@ uniform bool antialiased;
 out vec2 local; // |local|^2 is the exponent's quadratic form
 flat out vec4 paint; // colour, opacity
 
+const int BATCH = 2048; // splats per instance; many per instance, because one each leaves graphics cards idle
 const float DILATION = 0.3; // variance added on the screen, pixels^2
 const float MIN_COMPENSATION = 2.5e-5; // under the root
 
@@ -79,7 +80,9 @@ void main() {
   local = vec2(0.0);
   paint = vec4(0.0);
 
-  int index = int(splat);
+  int place = gl_InstanceID * BATCH + gl_VertexID / 4;
+  if (place >= count) return;
+  int index = int(texel(order, place).x);
   uvec4 first = texel(shapes, 2 * index);
   uvec4 second = texel(shapes, 2 * index + 1);
   vec3 mean = uintBitsToFloat(first.xyz);
@@ -116,7 +119,7 @@ void main() {
   vec2 direction = half_ > 0.0 ? vec2(half_ + root, b) : vec2(b, root - half_);
   direction = dot(direction, direction) > 0.0 ? normalize(direction) : vec2(1.0, 0.0);
 
-  vec2 corner = vec2(float(gl_VertexID & 1), float(gl_VertexID >> 1)) * 2.0 - 1.0;
+  vec2 corner = vec2(float(gl_VertexID & 1), float(gl_VertexID >> 1 & 1)) * 2.0 - 1.0;
   local = corner * level;
   vec2 offset = local.x * sqrt(large) * direction + local.y * sqrt(small) * vec2(-direction.y, direction.x);
   vec2 pixel = intrinsics.xy * p.xy * rz + intrinsics.zw + offset;
