@@ -1,8 +1,8 @@
-"""FlexiCubes: a differentiable mesh from values on a grid, by dual marching cubes with flexible weights. Kernel: cuda/iso.
+"""FlexiCubes: a differentiable mesh from values on a grid, by dual marching cubes with weights. Kernel: cuda/iso.
 
 Source: Shen et al., "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization", SIGGRAPH 2023, arXiv
 2308.05371. Differences: raw weights are mapped to used ones inside the op and only where the surface is; where the
-surface leaves the grid, vertices are doubled so that the open mesh stays manifold; tables follow from a rule (tables.h).
+surface leaves the grid, vertices are doubled so that the open mesh stays manifold; tables follow from a rule.
 """
 
 from __future__ import annotations

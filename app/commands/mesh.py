@@ -1,0 +1,200 @@
+"""recon mesh: the surface of a scene as triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from recon.app import command_line
+from recon.app.command_line import flag, option
+from recon.errors import InputError
+
+if TYPE_CHECKING:
+    from recon.mesh.check import MeshReport
+    from recon.types import Mesh
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Turn a run into a mesh for Blender, games, printing: .glb, .obj, .ply or .stl.
+
+    Examples:
+      recon mesh runs/fox-gaussians-01 fox.glb
+      recon mesh runs/fox-gaussians-01 fox.obj --resolution 384 --box -1,-1,0,1,1,2
+
+    Depth as seen from the cameras of the photos is fused into a grid, and the surface taken from there, with colours.
+    """
+
+    # run folder
+    run: tyro.conf.Positional[Annotated[str, option("RUN")]]
+
+    # the file to write: out.glb, out.obj, out.ply or out.stl
+    out: tyro.conf.Positional[Annotated[str, option("OUT")]]
+
+    # grid cells along the longest side of the box; detail costs memory and time
+    resolution: Annotated[int, option("N", "256, less where memory is short")] = 256
+
+    # what to mesh, in coordinates of the source: x0,y0,z0,x1,y1,z1
+    box: Annotated[str | None, option("NUMBERS", "around what the photos show")] = None
+
+    # parts smaller than this share of the largest part's surface are dropped; 1 keeps the largest alone
+    smallest_part: Annotated[float, option("SHARE", "0.02")] = 0.02
+
+    # holes of up to so many edges are closed; 0 leaves them
+    fill_holes: Annotated[int, option("N", "30")] = 30
+
+    # the axis that points up in the file: y, z, or keep (coordinates of the source)
+    up: Annotated[Literal["auto", "keep", "y", "z"], option("AXIS", "y for .glb and .obj, z for .stl, else keep")] = (
+        "auto")
+
+    # multiplies all lengths in the file
+    scale: Annotated[float, option("X", "1")] = 1.0
+
+    # look for faces that cut each other and say how many
+    check: Annotated[bool, flag()] = False
+
+    # replace OUT where it exists
+    overwrite: Annotated[bool, flag()] = False
+
+
+def run(argv: Sequence[str]) -> int:
+    arguments = command_line.parse(Arguments, argv, prog="recon mesh")
+    out = _checked_out(arguments)
+    from recon.app.api import load
+    from recon.app.sizes import format_bytes
+    from recon.export import write_mesh
+    from recon.mesh.check import check
+
+    scene = load(arguments.run)
+    if scene.saved is None:
+        raise InputError("is a splat file, which does not hold the cameras that depth is taken from", file=scene.path,
+                         fix="Give the folder of a run.")
+    mesh, notes = _surface(scene, arguments)
+    report = check(mesh, intersections=arguments.check)
+    similarity, where = _placed(scene, out.suffix.lower(), arguments)
+    notes += write_mesh(out, mesh.transformed(similarity))
+    for note in (*scene.warnings, *notes):
+        print(f"Note        {note}")
+    print(f"Meshed      {out}   {_described(report, arguments.check)}, {where}, {format_bytes(out.stat().st_size)}")
+    return 0
+
+
+def _checked_out(arguments: Arguments) -> Path:
+    """The file to write; everything that can be wrong with the command line is said before the work begins."""
+    from recon.app.atomic import check_writable
+    from recon.export import mesh_suffixes
+
+    out = Path(arguments.out).expanduser()
+    if out.suffix.lower() not in mesh_suffixes("write"):
+        raise InputError(f'"{out.suffix or out.name}" is not a mesh format that can be written',
+                         fix=f"Name the file with one of: {', '.join(mesh_suffixes('write'))}")
+    if out.exists() and not arguments.overwrite:
+        raise InputError("already exists", file=out, fix="Add --overwrite, or choose another name.")
+    if not 16 <= arguments.resolution <= 2048:
+        raise InputError(f"--resolution {arguments.resolution} is out of range", fix="Give 16 to 2048.")
+    if not 0 <= arguments.smallest_part <= 1:
+        raise InputError(f"--smallest_part {arguments.smallest_part:g} is out of range", fix="Give 0 to 1.")
+    if not 1e-9 <= arguments.scale <= 1e9:
+        raise InputError(f"--scale {arguments.scale:g} is out of range", fix="Give a positive number.")
+    _box(arguments.box)
+    check_writable(out.parent)
+    return out
+
+
+def _box(text: str | None) -> Any:
+    if text is None:
+        return None
+    import torch
+
+    try:
+        numbers = [float(x) for x in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6 or not all(abs(n) < 1e30 for n in numbers) or any(
+            a >= b for a, b in zip(numbers[:3], numbers[3:])):
+        raise InputError(f'--box "{text}" is not a box', fix="Give six numbers, low corner first: -1,-1,0,1,1,2")
+    return torch.tensor(numbers, dtype=torch.float64).reshape(2, 3)
+
+
+def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
+    """The mesh in the coordinates of the source, and what is to be said about it."""
+    import psutil
+    import torch
+
+    from recon.mesh import tsdf
+    from recon.mesh.clean import drop_small_parts, fill_holes
+    from recon.mesh.grid import Grid
+
+    similarity = scene.saved.world_from_source
+    cameras = [v.camera for v in scene.saved.subset("train")] or [v.camera for v in scene.saved.views]
+
+    def render(camera: Any) -> Any:
+        with torch.no_grad():
+            return scene.renderer.render(scene.field, camera, want=("rgb", "depth", "opacity"),
+                                         background=scene.background)
+
+    box = _box(arguments.box)
+    if box is None:
+        low, high = tsdf.box_of_views(cameras, render, percent=0.2 if scene.saved.has_alpha else 3.0)
+    else:
+        corners = torch.cartesian_prod(*box.T)  # a box of the source may lie turned in the frame of the fit
+        moved = similarity.points(corners)
+        low, high = moved.amin(0), moved.amax(0)
+    wanted = tsdf.TsdfSettings(resolution=arguments.resolution, empty=0.3 if scene.saved.has_alpha else 0.0)
+    settings = tsdf.fit_to_memory(wanted, low, high, 0.5 * psutil.virtual_memory().available)
+    notes: tuple[str, ...] = ()
+    if settings.resolution < wanted.resolution:
+        notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
+    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings)
+    mesh = tsdf.extract(volume, settings.views)
+    mesh, dropped = drop_small_parts(mesh, arguments.smallest_part)
+    if dropped:
+        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped (--smallest_part)",)
+    if arguments.fill_holes > 0:
+        mesh, filled = fill_holes(mesh, arguments.fill_holes)
+        if filled:
+            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed (--fill_holes)",)
+    return mesh.transformed(similarity.inverse()).with_normals(), notes
+
+
+def _described(report: MeshReport, looked: bool) -> str:
+    text = str(report)
+    return f"{text}, no self-intersections" if looked and not report.self_intersections else text
+
+
+def _placed(scene: Any, suffix: str, arguments: Arguments) -> tuple[Any, str]:
+    """File from source: scale, and the turn that brings the scene's up to the file's; and both in words."""
+    import torch
+
+    from recon.types import Similarity
+
+    up = {".glb": "y", ".obj": "y", ".stl": "z"}.get(suffix, "keep") if arguments.up == "auto" else arguments.up
+    turn, words = torch.eye(3, dtype=torch.float64), "axes of the source"
+    if up != "keep":
+        # Photos are mostly taken upright: up is the source axis nearest to the cameras' mean up.
+        mean = -torch.stack([c.world_from_camera[:3, 1] for c in scene.cameras]).mean(0)
+        axis = int(mean.abs().argmax())
+        up_source = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * (1 if mean[axis] > 0 else -1)
+        turn = _turn(up_source, torch.tensor([0.0, 1.0, 0.0] if up == "y" else [0.0, 0.0, 1.0], dtype=torch.float64))
+        words = f"{up} up"
+    return Similarity(arguments.scale, turn, torch.zeros(3)), words
+
+
+def _turn(a: Any, b: Any) -> Any:
+    """The quarter turn (or half turn, or none) [3, 3] that brings axis a to axis b."""
+    import torch
+
+    if float(a @ b) > 0.5:
+        return torch.eye(3, dtype=torch.float64)
+    axis = torch.linalg.cross(a, b)
+    if float(a @ b) < -0.5:  # half a turn around any other axis
+        axis = torch.roll(b, 1)
+        return 2 * torch.outer(axis, axis) - torch.eye(3, dtype=torch.float64)
+    k = torch.zeros(3, 3, dtype=torch.float64)
+    k[0, 1], k[0, 2], k[1, 2] = -axis[2], axis[1], -axis[0]
+    k = k - k.T
+    return torch.eye(3, dtype=torch.float64) + k + k @ k
