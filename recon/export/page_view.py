@@ -17,7 +17,7 @@ def up_of_cameras(cameras: Sequence[Camera]) -> np.ndarray:
     axes = np.stack([c.world_from_camera[:3, :3].numpy() for c in cameras])
     right, top = axes[:, :, 0], _unit(-axes[:, :, 1].mean(0))
     # the second term decides where all rows point the same way, as in a single photo
-    spread = right.T @ right / len(right) - 0.1 * np.outer(top, top)
+    spread = right.T @ right / len(right) - 0.01 * np.outer(top, top)
     up = np.linalg.eigh(spread)[1][:, 0]
     return up if up @ top >= 0 else -up
 
