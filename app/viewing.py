@@ -95,8 +95,7 @@ def _page(title: str, views: Sequence[View], *, start: Camera | None = None, up:
         return Page(title, paint, start, torch.zeros(3, dtype=torch.float64), up, (), **others)
     cameras = [v.camera for v in views]
     stage = camera_paths.stage(cameras)
-    first = next((v.camera for v in views if v.split == "test"), cameras[0])
-    return Page(title, paint, start or first, stage.centre, stage.up, tuple(views), **others)
+    return Page(title, paint, start or camera_paths.orbit(cameras, 1)[0], stage.centre, stage.up, tuple(views), **others)
 
 
 def open_viewer(session: Session, page: Page, host: str, port: int, report: Reporter) -> Viewer:

@@ -76,7 +76,9 @@ class Gate:
             inner_reader, inner = await asyncio.open_connection("127.0.0.1", self.inner_port)
             inner.write(request)
             await _both(_pump(reader, inner), _pump(inner_reader, writer))
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, ValueError):
+            pass
+        except asyncio.CancelledError:  # the gate closes; Python 3.11 would log this as an error
             pass
         finally:
             for end in (writer, inner):

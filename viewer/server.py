@@ -107,8 +107,9 @@ class Viewer:
         self.gate.close()
         self.stream.close()
         for client in list(self.watchers):
-            self.session.leave(client)
-        self.server.stop()
+            self._forget(client)
+        with contextlib.redirect_stdout(io.StringIO()):  # it says good-bye too
+            self.server.stop()
 
     def wait_until_alone(self, seconds: float = 5.0) -> None:
         """Returns when no browser has been there for that long (a reloaded page comes back within a second)."""
@@ -192,12 +193,18 @@ class Viewer:
         self.guard(begin)(None)
 
     def _disconnect(self, client: Any) -> None:
-        watcher = self.watchers.pop(client.client_id, None)
-        self.session.leave(client.client_id)
+        watcher = self._forget(client.client_id)
         self.last_seen = time.monotonic()
         for panel in self.panels:
             if watcher is not None and hasattr(panel, "disconnect"):
                 self.guard(lambda _, p=panel: p.disconnect(watcher))(None)
+
+    def _forget(self, client: int) -> Watcher | None:
+        watcher = self.watchers.pop(client, None)
+        if watcher is not None:
+            watcher.gone = True
+        self.session.leave(client)
+        return watcher
 
     def _tick(self) -> None:
         while not self._closed.wait(TICK_S):

@@ -44,6 +44,7 @@ class Watcher:
         self.frames = 0
         self.latency_s = 0.0  # from the newest movement to the first picture sent, smoothed
         self.last: Picture | None = None
+        self.gone = False
 
     @property
     def id(self) -> int:
@@ -66,6 +67,8 @@ class Watcher:
 
     def post(self) -> None:
         """Asks for pictures from where the browser stands now."""
+        if self.gone:
+            return
         self.posted_at = time.perf_counter()
         want = ["rgb"]
         if self.channel in ("depth", "error") or (self.photo is not None and self.split > 0):
@@ -120,6 +123,8 @@ class Stream:
                 if self._closed:
                     return
                 _, (watcher, picture) = self._waiting.popitem(last=False)
+            if watcher.gone:
+                continue
             try:
                 watcher.send(self.painted(watcher, picture), picture)
             except Exception as error:

@@ -22,6 +22,7 @@ from recon.types import Camera, Render
 SETTLE_S = 0.25  # a request this old is not a movement any more
 BAND_S = 0.08  # longest piece of a full picture; a movement waits no longer than this
 BURST_S = 0.04  # credit that may be saved up while nobody asks
+DEBT_S = 0.3  # a movement may be answered before this much has been earned back; full pictures may not
 LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at
 
 
@@ -112,11 +113,13 @@ class Looks:
         ``free`` while no steps are made (paused, finished): then time costs nothing.
         """
         now = self.clock()
-        if not free and self._credit < 0.0:
+        if not free and self._credit < -DEBT_S:
             return 0.0
         slot, wait = self._next(now, step)
         if slot is None:
             return wait
+        if not free and self._credit < 0.0 and slot.quick_done:
+            return 0.0
         try:
             self._piece(slot, step, free)
         except Exception as error:

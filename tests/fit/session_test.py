@@ -217,7 +217,7 @@ def test_the_share_is_kept(share: float, clients: int) -> None:
         seconds = 0.002 + camera.width * camera.height / 4e6
         clock.now += seconds
         drawn.append(seconds)
-        return Render(torch.zeros(camera.height, camera.width, 3))
+        return Render(torch.zeros(camera.height, 1, 3))
 
     looks = Looks(draw, share, lambda message: None, clock)
     for step in range(1500):
@@ -228,7 +228,7 @@ def test_the_share_is_kept(share: float, clients: int) -> None:
                 looks.put(client, Look(camera_at(step, size=(640, 480)), ("rgb",), lambda p: None))
         looks.serve(step, free=False)
     used = sum(drawn) / clock.now
-    assert 0.7 * share < used <= share * 1.01
+    assert 0.7 * share < used <= share * 1.02 + looks_module.DEBT_S / clock.now
 
 
 def test_a_full_picture_from_bands_is_the_same_picture() -> None:

@@ -20,8 +20,8 @@ class Panel:
             return
         gui = viewer.server.gui
         self.psnr = gui.add_uplot(_empty(), series=_series("PSNR", "#4aa3ff"), axes=_axes(), scales=_scales(),
-                                  title="PSNR, dB", height=150, legend={"show": False}, visible=False)
-        with gui.add_folder("Loss", expand_by_default=False):
+                                  title="PSNR, dB", height=110, legend={"show": False}, visible=False, order=10)
+        with gui.add_folder("Loss", expand_by_default=False, order=40):
             self.loss = gui.add_uplot(_empty(), series=_series("loss", "#ff9f4a"), axes=_axes(), scales=_scales(),
                                       title="Training loss, smoothed", height=150, legend={"show": False})
         self.shown = (0, 0)

@@ -20,8 +20,8 @@ class Panel:
         known = splat_suffixes("write")
         ordered = [s for s in FIRST if s in known] + [s for s in known if s not in FIRST]
         names = (*(s[1:] for s in ordered), "png")
-        self.format = gui.add_dropdown("Format", names, initial_value=names[0], order=60)
-        self.button = gui.add_button("Export", color="blue", order=61,
+        self.format = gui.add_dropdown("Format", names, initial_value=names[0], order=21)
+        self.button = gui.add_button("Export", color="blue", order=20,
                                      hint="Sends the scene, or what you see as png, to this browser (E)")
         self.button.on_click(viewer.guard(self._export))
         gui.add_command("Export", hotkey="E").on_trigger(viewer.guard(self._export))

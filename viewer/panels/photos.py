@@ -32,14 +32,14 @@ class Panel:
         views = page.views
         centres = torch.stack([v.camera.centre for v in views])
         gaps = torch.cdist(centres, centres).fill_diagonal_(torch.inf).min(dim=1).values
-        size = min(max(0.5 * float(gaps.median()), 0.01), 0.12)
+        size = min(max(0.3 * float(gaps.median()), 0.01), 0.06)
         every = -(-len(views) // MOST_FRUSTUMS)
         for index in range(0, len(views), every):
             view = views[index]
             camera = view.camera
             handle = scene.add_camera_frustum(
                 f"/photos/{index}", fov=vertical_fov(camera), aspect=camera.width / camera.height, scale=size,
-                color=COLOURS[view.split], thickness=1.5, thickness_units="screen",
+                color=COLOURS[view.split], thickness=1.0, thickness_units="screen",
                 wxyz=quaternion_from_rotation(camera.world_from_camera[:3, :3]), position=camera.centre.numpy())
             handle.on_click(viewer.guard(lambda event, i=index: self._go(viewer.watcher(event), i)))
             self.handles[index] = handle

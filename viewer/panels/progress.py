@@ -13,15 +13,15 @@ ORDER = 10
 class Panel:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, session, gui = viewer, viewer.session, viewer.server.gui
-        self.words = gui.add_markdown("…")
+        self.words = gui.add_markdown("…", order=1)
         self.fit = session.fit is not None
         if not self.fit:
             self.words.content = "A finished scene."
             return
-        self.bar = gui.add_progress_bar(0.0)
-        self.pause = gui.add_button("Pause", icon=None, hint="No further step is begun (P)")
-        self.step = gui.add_button("One step", visible=False, hint="Make one step and stay paused (N)")
-        self.stop = gui.add_button("Stop and keep", color="gray", visible=False,
+        self.bar = gui.add_progress_bar(0.0, order=2)
+        self.pause = gui.add_button("Pause", order=3, hint="No further step is begun (P)")
+        self.step = gui.add_button("One step", order=4, visible=False, hint="Make one step and stay paused (N)")
+        self.stop = gui.add_button("Stop and keep", order=5, color="gray", visible=False,
                                    hint="End the fit now; everything so far is saved")
         self.pause.on_click(viewer.guard(self._toggle))
         self.step.on_click(viewer.guard(lambda _: session.one_step()))

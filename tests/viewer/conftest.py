@@ -1,0 +1,120 @@
+"""A viewer of a tiny fit, and a real browser to look at it; both skip with a reason where something is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_capture import camera_at, tiny_capture
+
+from recon.app import pictures
+from recon.configs import gaussians
+from recon.fit.loop import Fit
+from recon.fit.session import Session
+from recon.viewer.page import Page, Paint
+
+FLAGS = ("--no-sandbox", "--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+         "--ignore-gpu-blocklist", "--disable-background-networking", "--no-first-run", "--disable-sync",
+         "--disable-quic")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PAINT = Paint(pictures.channel_image, lambda error: pictures.coloured(error, pictures._HEAT))
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Shown:
+    """A running viewer with its session."""
+
+    session: Session
+    viewer: Any
+    folder: Path
+
+
+@pytest.fixture
+def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
+    """Starts viewers of a fit of the tiny capture that never ends by itself; ``steps`` and ``host`` may be given."""
+    pytest.importorskip("viser", reason="viser is not installed: pip install 'recon-scene[view]'")
+    from recon.viewer.server import Viewer
+
+    made: list[Shown] = []
+
+    def make(steps: int = 1_000_000, host: str = "127.0.0.1", start: bool = True) -> Shown:
+        capture = tiny_capture()
+        fit = Fit(capture, dataclasses.replace(gaussians.PRESETS["fast"], steps=steps), evaluate_every_s=2.0)
+        session = Session.of_fit(fit)
+        start = dataclasses.replace(camera_at(0.4, size=(480, 400)), intrinsics=torch.tensor([250.0, 250.0, 240, 200]))
+        page = Page("tiny", PAINT, start, torch.zeros(3, dtype=torch.float64),
+                    torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
+                    command="recon fit tiny --seed 0", notes=("one photo was cut short",))
+        shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
+        made.append(shown)
+        if start:
+            session.start()
+        return shown
+
+    yield make
+    for shown in made:
+        shown.viewer.close()
+        shown.session.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[[str], Any]]:
+    """Opens addresses in browsers of their own; ends with an error if a page threw one."""
+    contexts, errors = [], []
+
+    def open_one(url: str) -> Any:
+        context = browser.new_context(viewport={"width": 900, "height": 600}, accept_downloads=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("text=Export", timeout=60_000)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def pixels(page: Any) -> np.ndarray:
+    """[height, width, 3] of the part of a page left of the panels."""
+    import io
+
+    from PIL import Image
+
+    shot = page.screenshot(clip={"x": 0, "y": 150, "width": 560, "height": 450})
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(np.float64)
+
+
+def has_picture(page: Any) -> bool:
+    """Whether something of many colours is drawn (frustums alone are thin lines of one colour)."""
+    return float(pixels(page).std(axis=(0, 1)).mean()) > 15

@@ -1,0 +1,214 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CHROMIUM, FLAGS, has_picture, pixels, wait_for
+
+from recon.export import read_splats
+from recon.viewer import server as server_module
+
+
+def watcher_of(shown: Any) -> Any:
+    return wait_for(lambda: next(iter(shown.viewer.watchers.values()), None))
+
+
+def test_the_picture_appears_and_changes(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer(start=False)
+    page = open_page(shown.viewer.url)
+    began = time.monotonic()
+    shown.session.start()
+    watcher = watcher_of(shown)
+    wait_for(lambda: watcher.frames > 0)
+    assert time.monotonic() - began < 3.0, "first picture within three seconds"
+    wait_for(lambda: has_picture(page))
+    before, step = pixels(page), shown.session.step
+    wait_for(lambda: shown.session.step > step + 200)
+    wait_for(lambda: np.abs(pixels(page) - before).mean() > 1.0)
+    assert "tiny" in page.inner_text("body")
+
+
+def test_pause_step_resume_stop(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    page, session = open_page(shown.viewer.url), shown.session
+    page.click("button:has-text('Pause')")
+    wait_for(lambda: session.paused)
+    session.ask(lambda: None).result(10)
+    step = session.step
+    time.sleep(0.3)
+    assert session.step == step
+    page.click("button:has-text('One step')")
+    wait_for(lambda: session.step == step + 1)
+    page.click("button:has-text('Resume')")
+    wait_for(lambda: session.step > step + 5)
+    page.click("button:has-text('Pause')")
+    page.click("button:has-text('Stop and keep')")
+    wait_for(lambda: not session.running)
+    page.wait_for_selector("text=stopped and saved")
+
+
+def test_a_click_on_a_frustum_goes_there(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    page, watcher = open_page(shown.viewer.url), None
+    watcher = watcher_of(shown)
+    wait_for(lambda: has_picture(page))
+    views = shown.viewer.page.views
+    box = {"width": 900, "height": 600}
+    clicked = None
+    for index, view in enumerate(views):  # one that can be seen and is not under the panels or the notice
+        camera = watcher.camera()
+        at, depth = camera.project((view.camera.centre + 0.02 * view.camera.forward)[None])
+        x, y = (at[0] * torch.tensor([box["width"] / camera.width, box["height"] / camera.height])).tolist()
+        if float(depth[0]) > 0.3 and 20 < x < 560 and 20 < y < 580 and not (x < 330 and y < 160):
+            page.mouse.move(x, y)
+            time.sleep(1.0)  # hovering is seen in the next frame
+            page.mouse.click(x, y)
+            clicked = index
+            break
+    assert clicked is not None, "no frustum is in sight"
+    target = views[clicked].camera
+    wait_for(lambda: float((watcher.camera().centre - target.centre).norm()) < 1e-3)
+    time.sleep(1.0)
+    assert float(watcher.camera().forward @ target.forward) > 0.9999
+    assert float((watcher.camera().world_from_camera[:3, 1] * target.world_from_camera[:3, 1]).sum()) > 0.999
+
+
+def choose(page: Any, label: str, value: str) -> None:
+    """Picks a value of a dropdown."""
+    control(page, label).click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def control(page: Any, label: str) -> Any:
+    """The input behind a label."""
+    return page.locator(f"xpath=//label[normalize-space(.)='{label}']/following::input[1]").first
+
+
+@pytest.mark.parametrize("suffix", ["ply", "spz", "splat"])
+def test_exports_arrive_and_are_read_again(make_viewer: Any, open_page: Any, suffix: str, tmp_path: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    shown.session.pause()
+    export = next(p for p in shown.viewer.panels if hasattr(p, "format"))
+    export.format.value = suffix
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    file = tmp_path / "got" / f"file.{suffix}"
+    waiting.value.save_as(file)
+    assert waiting.value.suggested_filename == f"tiny.{suffix}"
+    got = read_splats(file).gaussians
+    assert len(got) == shown.session.fit.field.num_primitives
+    assert {p.name for p in (shown.folder / "exports").iterdir()} == {f"tiny.{suffix}"}
+
+
+def test_the_crop_box_changes_picture_and_export(make_viewer: Any, open_page: Any, tmp_path: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    watcher = watcher_of(shown)
+    wait_for(lambda: has_picture(page))
+    shown.session.pause()
+    page.get_by_text("Crop", exact=True).click()
+    page.get_by_text("Crop to a box").wait_for()
+    crop = next(p for p in shown.viewer.panels if hasattr(p, "crop"))
+    crop.size.value = (0.5, 0.5, 0.5)
+    control(page, "Crop to a box").click(force=True)
+    wait_for(lambda: crop.crop is not None)
+    wait_for(lambda: watcher.last is not None and watcher.last.look.edit is not None)
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    waiting.value.save_as(tmp_path / "c.ply")
+    got = read_splats(tmp_path / "c.ply").gaussians
+    assert 0 < len(got) < shown.session.fit.field.num_primitives
+    assert float(got.means.abs().max()) <= 0.25 + 1e-6
+
+
+def test_png_export_is_the_picture(make_viewer: Any, open_page: Any, tmp_path: Any) -> None:
+    from PIL import Image
+
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    next(p for p in shown.viewer.panels if hasattr(p, "format")).format.value = "png"
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    waiting.value.save_as(tmp_path / "p.png")
+    assert Image.open(tmp_path / "p.png").size == (900, 600)
+
+
+def test_two_browsers_are_independent(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    first, second = open_page(shown.viewer.url), open_page(shown.viewer.url)
+    wait_for(lambda: len(shown.viewer.watchers) == 2)
+    wait_for(lambda: has_picture(first) and has_picture(second))
+    choose(second, "Show", "depth")
+    wait_for(lambda: sorted(w.channel for w in shown.viewer.watchers.values()) == ["depth", "rgb"])
+    wait_for(lambda: np.abs(pixels(first) - pixels(second)).mean() > 5)
+    second.context.close()
+    wait_for(lambda: len(shown.viewer.watchers) == 1)
+    step = shown.session.step
+    wait_for(lambda: shown.session.step > step + 5)
+
+
+def test_reconnects_after_a_cut(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    old = watcher_of(shown).id
+    shown.viewer.server._websock_server.disconnect_all_clients()
+    wait_for(lambda: any(i != old for i in shown.viewer.watchers))
+    watcher = next(w for i, w in shown.viewer.watchers.items() if i != old)
+    wait_for(lambda: watcher.frames > 2)
+    wait_for(lambda: has_picture(page))
+
+
+def test_moving_changes_the_picture(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    shown.session.pause()
+    time.sleep(1.0)
+    before, camera = pixels(page), watcher_of(shown).camera()
+    page.mouse.move(450, 400)
+    page.mouse.down()
+    page.mouse.move(300, 380, steps=8)
+    page.mouse.up()
+    wait_for(lambda: np.abs(pixels(page) - before).mean() > 3)
+    assert float((watcher_of(shown).camera().centre - camera.centre).norm()) > 0.1
+
+
+def test_a_killed_browser_disturbs_nothing(make_viewer: Any, browser: Any) -> None:
+    shown = make_viewer()
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    page = other.new_page()
+    page.goto(shown.viewer.url)
+    wait_for(lambda: shown.viewer.watchers)
+    with pytest.raises(Exception, match=r"(?i)closed|crash"):  # the connection goes down with it
+        other.new_browser_cdp_session().send("Browser.crash")
+    wait_for(lambda: not shown.viewer.watchers)
+    step = shown.session.step
+    wait_for(lambda: shown.session.step > step + 5)
+    assert shown.session.error is None
+
+
+def test_a_failing_panel_and_a_failing_picture_become_warnings(make_viewer: Any, open_page: Any,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("injected into the stream")
+
+    monkeypatch.setattr(shown.viewer.stream, "painted", broken)
+    shown.viewer.panels[0].tick = broken
+    page.click("text=Warnings")
+    page.wait_for_selector("text=injected into the stream", timeout=20_000)
+    page.wait_for_selector("text=one photo was cut short")
+    step = shown.session.step
+    wait_for(lambda: shown.session.step > step + 5)
+    assert server_module.TICK_S < 1

@@ -1,0 +1,177 @@
+"""What the viewer is made of, without a browser: cameras, reprojection, crop, file names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import PAINT
+from tiny_capture import Fixed, camera_at, picture, random_gaussians, tiny_capture
+
+from recon.errors import InputError
+from recon.fit.session import Picture, Session, Showable
+from recon.renderers.splat import SplatRenderer
+from recon.types import Similarity
+from recon.viewer import downloads
+from recon.viewer.crop import Crop
+from recon.viewer.page import Page
+from recon.viewer.reproject import nearest, seen_by
+from recon.viewer.server import vertical_fov
+from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation, rotation_from_quaternion
+
+
+def make_page(**others: Any) -> Page:
+    z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    return Page("some/scene", PAINT, camera_at(0.0), torch.zeros(3), z, tiny_capture().views, **others)
+
+
+def make_session() -> Session:
+    return Session(Showable(Fixed(random_gaussians()), SplatRenderer(), torch.zeros(3)))
+
+
+class Background:
+    """Stands for a browser's scene."""
+
+    def set_background_image(self, image: np.ndarray, **_: Any) -> None:
+        self.image = image
+
+
+def fake_client(camera: Any) -> Any:
+    """A browser of 960x600 that stands at ``camera``."""
+    seen = SimpleNamespace(image_width=960, image_height=600, fov=vertical_fov(camera), position=camera.centre.numpy(),
+                           wxyz=quaternion_from_rotation(camera.world_from_camera[:3, :3]))
+    return SimpleNamespace(client_id=3, camera=seen, scene=Background())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_quaternions_and_rotations(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    rotation = rotation * torch.linalg.det(rotation)
+    torch.testing.assert_close(rotation_from_quaternion(quaternion_from_rotation(rotation)), rotation)
+
+
+def test_quaternions_are_those_of_viser() -> None:
+    transforms = pytest.importorskip("viser.transforms", reason="viser is not installed")
+    rotation = camera_at(0.7).world_from_camera[:3, :3]
+    wxyz = transforms.SO3.from_matrix(rotation.numpy()).wxyz
+    ours = quaternion_from_rotation(rotation)
+    assert abs(float(wxyz @ ours)) == pytest.approx(1.0)
+
+
+def test_the_browsers_camera_is_ours() -> None:
+    camera = camera_at(0.7, size=(960, 600))
+    watcher = Watcher(fake_client(camera), make_session(), make_page(), SimpleNamespace())  # type: ignore[arg-type]
+    watcher.pixels = 10**7
+    got = watcher.camera()
+    assert got.size == (960, 600)
+    torch.testing.assert_close(got.intrinsics, camera.intrinsics)
+    torch.testing.assert_close(got.world_from_camera, camera.world_from_camera)
+    watcher.pixels = 960 * 600 // 4
+    assert watcher.camera().size == (480, 300)
+    watcher.client.camera.position = np.array([np.nan, 0, 0])
+    with pytest.raises(ValueError, match="not finite"):
+        watcher.camera()
+
+
+def test_a_photo_seen_from_its_own_camera_is_itself() -> None:
+    view = tiny_capture().views[0]
+    photo = view.photo().rgb
+    colours, valid = seen_by(view.camera, torch.ones(40, 48), photo, view.camera)
+    assert bool(valid.all())
+    torch.testing.assert_close(colours.permute(2, 0, 1), photo.float() / 255, atol=1e-4, rtol=0)
+
+
+def test_a_photo_seen_from_beside_agrees_with_a_render_there() -> None:
+    """A textured wall at z = 1: the photo carried over by depth is what the other camera sees."""
+    near, beside = camera_at(0.0, 2.0, 0.0, (96, 80)), camera_at(0.15, 2.0, 0.0, (96, 80))
+    y, x = torch.meshgrid(torch.arange(80) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    pixels = torch.stack([x, y], -1).double()
+
+    def wall(camera: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colours and depth of the plane x = 0, coloured by its y and z."""
+        origin, direction = camera.rays(pixels)
+        points = origin + direction * (-origin[..., :1] / direction[..., :1])
+        rgb = torch.stack([0.5 + 0.4 * torch.sin(3 * points[..., 1]), 0.5 + 0.4 * torch.cos(2 * points[..., 2]),
+                           torch.full_like(points[..., 0], 0.3)])
+        return rgb, camera.project(points)[1]
+
+    photo, _ = wall(near)
+    truth, depth = wall(beside)
+    colours, valid = seen_by(beside, depth.float(), (photo * 255).round().to(torch.uint8), near)
+    assert float(valid.float().mean()) > 0.8
+    error = (colours.permute(2, 0, 1) - truth).abs().mean(0)[valid]
+    assert float(error.mean()) < 0.01
+    assert nearest(beside, [SimpleNamespace(camera=camera_at(2.0)), SimpleNamespace(camera=near)]) == 1  # type: ignore
+
+
+def test_crop_keeps_what_is_inside_a_turned_box() -> None:
+    turn = rotation_from_quaternion([math.cos(math.pi / 8), 0, 0, math.sin(math.pi / 8)])  # 45 degrees about z
+    box = Crop(torch.tensor([1.0, 0, 0]).double(), turn, torch.tensor([2.0, 0.2, 0.2]).double())
+    along = turn[:, 0]
+    points = box.centre + torch.stack([0.99 * along, 1.01 * along, 0.09 * turn[:, 1], 0.11 * turn[:, 1]])
+    assert box.inside(points).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("channel", ["rgb", "depth", "normal", "opacity", "error"])
+@pytest.mark.parametrize("split", [None, 0.5])
+def test_every_channel_is_painted(channel: str, split: float | None) -> None:
+    session, page = make_session(), make_page()
+    stream = Stream(session, page)
+    view = page.views[2]
+    watcher = Watcher(fake_client(view.camera), session, page, stream)
+    watcher.channel = channel
+    if split:
+        watcher.photo, watcher.split = 2, split
+    posted = []
+    session.look = lambda client, look: posted.append(look)  # type: ignore[method-assign]
+    watcher.post()
+    look = posted[0]
+    camera = view.camera
+    with torch.no_grad():
+        render = session.shown.draw(camera, look.want)
+    image = stream.painted(watcher, Picture(look, camera, render, 0, True, 0.0))
+    assert image.shape == (40, 48, 3)
+    assert image.dtype == np.uint8
+    if channel == "rgb" and not split:
+        truth = (picture(session.shown.field, camera).permute(1, 2, 0) * 255).numpy()
+        assert np.abs(image - truth).max() <= 1
+    if channel == "error" and not split:
+        assert image.mean() < 8, "the photo is this render, so there is no error"
+    if split and channel == "rgb":
+        assert np.abs(image[:, :23].astype(int) - view.photo().rgb.permute(1, 2, 0)[:, :23].numpy()).max() <= 2
+    stream.close()
+
+
+@pytest.mark.parametrize(("title", "expected"), [
+    ("fox", "fox.ply"), ("../../etc/passwd", "passwd.ply"), ("..", "scene.ply"), ("a b/c d", "c_d.ply"),
+    ("", "scene.ply"), ("x" * 500, "x" * 80 + ".ply"), (".hidden", "hidden.ply"), ("C:\\evil", "C_evil.ply"),
+])
+def test_file_names_are_never_paths(title: str, expected: str) -> None:
+    assert downloads.file_name(title, ".ply") == expected
+
+
+def test_exports_undo_the_normalising_similarity(tmp_path: Any) -> None:
+    from recon.export import read_splats
+
+    similarity = Similarity(0.5, rotation_from_quaternion([0.9, 0.1, 0.3, 0.2]), torch.tensor([1.0, 2, 3]).double())
+    page = replace(make_page(), world_from_source=similarity, folder=tmp_path)
+    session = make_session()
+    session.start()
+    name, content, _ = downloads.splats(session, page, ".ply", None)
+    assert name == "scene.ply"
+    assert (tmp_path / "exports" / "scene.ply").read_bytes() == content
+    got = read_splats(tmp_path / "exports" / "scene.ply").gaussians
+    truth = session.shown.field.gaussians()
+    torch.testing.assert_close(similarity.points(got.means), truth.means, atol=1e-5, rtol=0)
+    empty = Crop(torch.full((3,), 50.0).double(), torch.eye(3).double(), torch.ones(3).double())
+    with pytest.raises(InputError, match="crop box"):
+        downloads.splats(session, page, ".ply", empty)
+    with pytest.raises(InputError, match="no format"):
+        downloads.splats(session, page, "./../../x.ply", None)
+    session.close()
