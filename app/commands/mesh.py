@@ -139,7 +139,7 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
 
     box = _box(arguments.box)
     if box is None:
-        low, high = tsdf.box_of_views(cameras, render, percent=0.2 if scene.saved.has_alpha else 3.0)
+        low, high = tsdf.box_of_views(cameras, render)
     else:
         corners = torch.cartesian_prod(*box.T)  # a box of the source may lie turned in the frame of the fit
         moved = similarity.points(corners)

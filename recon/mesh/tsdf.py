@@ -83,14 +83,14 @@ def extract(volume: Volume, views: float = 2.0) -> Mesh:
     return part_sheets(Mesh(vertices, faces, colours=colours.clamp(0, 1)))
 
 
-def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 2.0,
-                 views: int = 24) -> tuple[Tensor, Tensor]:
+def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 0.3,
+                 far: float = 2.0, views: int = 24) -> tuple[Tensor, Tensor]:
     """A box low, high [3] around what the views show: ``percent`` of the seen points lie beyond each of its sides.
 
-    Each of up to ``views`` views is rendered small and its pixels are placed in space. Raises InputError where nothing
-    is seen.
+    Each of up to ``views`` views is rendered small and its pixels are placed in space; those ``far`` times deeper than
+    the median are background that would blow up the box. Raises InputError where nothing is seen.
     """
-    seen = []
+    seen, depths = [], []
     for camera in cameras[::max(1, len(cameras) // views)]:
         small = camera.scaled(max(8, camera.width // 8), max(8, camera.height // 8))
         shown = render(small)
@@ -101,9 +101,11 @@ def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: floa
         origin, direction = small.rays(torch.stack([x, y], dim=1).double() + 0.5)
         along = direction @ small.forward
         seen.append(origin + direction * (depth[y, x].double() / along)[:, None])
+        depths.append(depth[y, x])
     if not seen:
         raise InputError("the views show nothing solid", fix="Check the run with: recon render RUN --channel opacity")
-    points = torch.cat(seen)
+    points, depth = torch.cat(seen), torch.cat(depths)
+    points = points[depth <= far * depth.median()]
     points = points[:: len(points) // 1_000_000 + 1]
     q = torch.quantile(points, torch.tensor([percent / 100, 1 - percent / 100], dtype=torch.float64), dim=0)
     margin = 0.03 * (q[1] - q[0]).max()
