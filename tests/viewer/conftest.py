@@ -57,8 +57,8 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
         capture = tiny_capture()
         fit = Fit(capture, dataclasses.replace(gaussians.PRESETS["fast"], steps=steps), evaluate_every_s=2.0)
         session = Session.of_fit(fit)
-        start = dataclasses.replace(camera_at(0.4, size=(480, 400)), intrinsics=torch.tensor([250.0, 250.0, 240, 200]))
-        page = Page("tiny", PAINT, start, torch.zeros(3, dtype=torch.float64),
+        stand = dataclasses.replace(camera_at(0.4, size=(480, 400)), intrinsics=torch.tensor([250.0, 250.0, 240, 200]))
+        page = Page("tiny", PAINT, stand, torch.zeros(3, dtype=torch.float64),
                     torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
                     command="recon fit tiny --seed 0", notes=("one photo was cut short",))
         shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
