@@ -83,7 +83,7 @@ async function start() {
     sort();
     const moving = now - lastMove < REST;
     const intrinsics = fitted(motion.view.lens, canvas.width, canvas.height);
-    renderer.draw(motion.view, intrinsics, moving ? quality : 1, photos.lines());
+    renderer.draw(motion.view, intrinsics, moving ? quality : 1, photos.lines(motion.view));
     if (moving) invalidate();
     else rememberView();
   }

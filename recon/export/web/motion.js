@@ -2,7 +2,9 @@
 import { add, between, dot, lookingAlong, subtract, times, turned } from "./vectors.js";
 
 const SMOOTHING = 70; // milliseconds in which most of a movement arrives
+const LONGEST_FRAME = 250; // milliseconds; after a longer pause nothing leaps
 const FLIGHT = 900; // milliseconds
+const LEAST = 5e-4; // radians or shares of the distance that are done at once
 const STEEPEST = Math.cos((4 * Math.PI) / 180); // the view never points straight up or down
 const still = () => ({ yaw: 0, pitch: 0, right: 0, down: 0, zoom: 0 });
 
@@ -68,14 +70,14 @@ export class Motion {
 
   /** Moves to the time `now` in milliseconds; false where nothing moves any more. */
   update(now) {
-    const elapsed = Math.min(100, Math.max(1, now - this.last));
+    const elapsed = Math.min(LONGEST_FRAME, Math.max(1, now - this.last));
     this.last = now;
     if (this.flight) return this.#fly(now);
     let moved = false;
     const p = this.pending;
     const share = 1 - Math.exp(-elapsed / SMOOTHING);
     const part = Object.fromEntries(Object.entries(p).map(([name, value]) => {
-      const whole = Math.abs(value) < 1e-4 ? value : value * share;
+      const whole = Math.abs(value) < LEAST ? value : value * share;
       p[name] -= whole;
       return [name, whole];
     }));

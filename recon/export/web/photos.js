@@ -3,6 +3,7 @@ import { add, length, subtract } from "./vectors.js";
 import { project, viewOfCamera } from "./view.js";
 
 const SIZE = 0.07; // length of a pyramid over the median distance of the cameras from what they look at
+const CLEARANCE = 3; // pyramids nearer to the eye than this many lengths are not drawn
 const SEGMENTS = 9;
 const REACH = 26; // pixels from a pyramid within which a click counts
 const COLOUR = [1.0, 0.72, 0.25, 0.75];
@@ -32,12 +33,22 @@ export class Photos {
     }));
   }
 
-  /** What to draw of the line buffer. */
-  lines() {
-    if (!this.visible || !this.views.length) return [];
+  #inTheWay(photo, view) {
+    return length(subtract(photo.position, view.position)) < CLEARANCE * this.depth;
+  }
+
+  /** What to draw of the line buffer: pyramids right before the eye would only be in the way. */
+  lines(view) {
+    if (!this.visible) return [];
     const each = SEGMENTS * 2;
-    const out = [{ first: 0, count: this.views.length * each, colour: COLOUR }];
-    if (this.current >= 0) out.push({ first: this.current * each, count: each, colour: CHOSEN });
+    const out = [];
+    this.views.forEach((photo, i) => {
+      if (this.#inTheWay(photo, view)) return;
+      const colour = i === this.current ? CHOSEN : COLOUR;
+      const last = out[out.length - 1];
+      if (last && last.colour === colour && last.first + last.count === i * each) last.count += each;
+      else out.push({ first: i * each, count: each, colour });
+    });
     return out;
   }
 
@@ -46,11 +57,12 @@ export class Photos {
     let found = -1;
     let nearest = REACH;
     this.views.forEach((photo, i) => {
+      if (this.#inTheWay(photo, view)) return;
       for (const share of [0, 1]) {
         const point = add(photo.position, photo.axes[2], share * this.depth);
         const [px, py, depth] = project(view, intrinsics, point);
         const distance = Math.hypot(px - x, py - y);
-        if (depth > this.depth && distance < nearest) [found, nearest] = [i, distance];
+        if (depth > 0 && distance < nearest) [found, nearest] = [i, distance];
       }
     });
     return found;
