@@ -45,7 +45,7 @@ def mesh_from(vertices: np.ndarray, faces: np.ndarray, path: str | Path, *, norm
     positions = tensor(vertices)
     assert positions is not None
     return Mesh(positions, torch.from_numpy(np.ascontiguousarray(faces, np.int32)), tensor(normals), tensor(colours),
-                tensor(uvs), None if texture is None else torch.from_numpy(np.ascontiguousarray(texture, np.uint8)))
+                tensor(uvs), None if texture is None else torch.from_numpy(np.array(texture, np.uint8)))
 
 
 def linear_from_srgb(c: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Source: Shen et al., SIGGRAPH 2023, arXiv 2308.05371, section 4.5 (extraction from a known field); the quadric error of
 Ju et al., "Dual Contouring of Hermite Data", SIGGRAPH 2002. Sharp edges are kept without any optimisation.
-Differences: crossings are refined on their edge by the function itself, and vertices stay within their cube.
+Differences: crossings are refined on their edge by the function itself, and vertices stay near their cube.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from recon.mesh.grid import DistanceFunction, Grid
 from recon.ops.flexicubes import corner_points, dual_topology, edge_corners, split_quads
 from recon.types import Mesh
 
-PULL = 1e-3  # of the vertex to the mean of its crossings, where planes leave it free
+PULL = 1e-2  # of the vertex to the mean of its crossings, where planes leave it free
+REACH = 0.25  # how far a vertex may leave its cube, in cells: corners need it, more of it makes faces cut each other
 
 
 def mesh_distance(distance: DistanceFunction, grid: Grid, *, refine: int = 4) -> Mesh:
@@ -80,7 +81,7 @@ def _evaluate(distance: DistanceFunction, x: Tensor) -> Tensor:
 
 
 def _minimise(crossing: Tensor, normal: Tensor, vertex: Tensor, count: int, low: Tensor, spacing: float) -> Tensor:
-    """Vertices [count, 3] nearest to the tangent planes of their crossings, kept within their cubes."""
+    """Vertices [count, 3] nearest to the tangent planes of their crossings, kept near their cubes."""
     z, n = crossing.double(), normal.double()
     number = torch.zeros(count, dtype=torch.float64).index_add_(0, vertex, torch.ones(len(vertex), dtype=torch.float64))
     mean = torch.zeros(count, 3, dtype=torch.float64).index_add_(0, vertex, z) / number[:, None]
@@ -89,5 +90,5 @@ def _minimise(crossing: Tensor, normal: Tensor, vertex: Tensor, count: int, low:
     r = torch.zeros(count, 3, dtype=torch.float64).index_add_(0, vertex, n * offset[:, None])
     system = a.reshape(-1, 3, 3) + PULL * torch.eye(3, dtype=torch.float64)
     v = mean + torch.linalg.solve(system, r[..., None])[..., 0]
-    corner = low.double()
-    return torch.minimum(torch.maximum(v, corner), corner + spacing).float()
+    corner = low.double() - REACH * spacing
+    return torch.minimum(torch.maximum(v, corner), corner + (1 + 2 * REACH) * spacing).float()

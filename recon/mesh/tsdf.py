@@ -83,8 +83,8 @@ def extract(volume: Volume, views: float = 2.0) -> Mesh:
     return part_sheets(Mesh(vertices, faces, colours=colours.clamp(0, 1)))
 
 
-def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 0.3,
-                 far: float = 2.0, views: int = 24) -> tuple[Tensor, Tensor]:
+def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 1.0,
+                 far: float = 1.6, views: int = 24) -> tuple[Tensor, Tensor]:
     """A box low, high [3] around what the views show: ``percent`` of the seen points lie beyond each of its sides.
 
     Each of up to ``views`` views is rendered small and its pixels are placed in space; those ``far`` times deeper than

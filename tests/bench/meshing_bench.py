@@ -6,8 +6,8 @@ deformation and weights by Adam, so that points of its surface lie on the true o
 true normals, and L_dev.
 
 Columns: share of the surface whose normal is off by > 5 degrees; Chamfer distance and edge Chamfer distance (mean of
-both ways, longest side of the object = 1000); F1 of points on edges sharper than 30 degrees at 5 of these; triangles with an
-angle < 10 degrees; pairs of faces that cut each other; seconds of this process.
+both ways, longest side of the object = 1000); F1 of points on edges sharper than 30 degrees at 5 of these; triangles
+with an angle < 10 degrees; pairs of faces that cut each other; seconds of this process.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ def main() -> None:
                 mesh = make()
                 seconds = time.process_time() - start
                 m = measure(mesh, true, arguments.intersections)
-                print(f"{path.stem[:9]:10}{size:4}  {name:26}{m['normals']:7.1%}{m['chamfer']:9.3f}{m['edge chamfer']:10.2f}"
-                      f"{m['edge F1']:9.2f}{m['slivers']:9.1%}{m['cuts']:7}{'yes' if m['watertight'] else 'no':>8}"
+                closed = "yes" if m["watertight"] else "no"
+                print(f"{path.stem[:9]:10}{size:4}  {name:26}{m['normals']:7.1%}{m['chamfer']:9.3f}"
+                      f"{m['edge chamfer']:10.2f}{m['edge F1']:9.2f}{m['slivers']:9.1%}{m['cuts']:7}{closed:>8}"
                       f"{m['faces']:9,}{seconds:9.1f}", flush=True)
 
 

@@ -44,7 +44,7 @@ def closest_on_triangles(p: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 def sharp_edge_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator,
                       degrees: float = 30.0) -> np.ndarray:
-    """Points [count, 3] (fewer where there is no sharp edge: 0) on edges whose faces differ by more than ``degrees``."""
+    """Points [count, 3] on edges whose faces differ by more than ``degrees``; [0, 3] where there are none."""
     corners = vertices[faces]
     n = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-300)

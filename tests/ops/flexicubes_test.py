@@ -224,7 +224,8 @@ def test_extreme_values_stay_finite() -> None:
 
 @pytest.mark.parametrize(("change", "word"), [
     ({"values": torch.zeros(1, 2, 2)}, "2 or more"), ({"values": torch.zeros(3, 3)}, "values"),
-    ({"values": torch.full((2, 2, 2), torch.nan)}, "finite"), ({"values": torch.zeros(2, 2, 2, dtype=torch.int32)}, "values"),
+    ({"values": torch.full((2, 2, 2), torch.nan)}, "finite"),
+    ({"values": torch.zeros(2, 2, 2, dtype=torch.int32)}, "values"),
     ({"weights": torch.zeros(2, 21)}, "weights"), ({"deformation": torch.zeros(2, 2, 2, 2)}, "deformation"),
     ({"weights": torch.zeros(1, 21, dtype=torch.float64)}, "weights"), ({"spacing": (1, 0, 1)}, "spacing"),
     ({"split": "middle"}, "split"), ({"origin": (0, math.inf, 0)}, "origin"),

@@ -1,0 +1,54 @@
+"""recon mesh: from a run to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recon.app.commands.mesh import _turn
+from recon.app.main import main
+from recon.export import read_mesh
+
+
+def test_a_run_becomes_a_mesh(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.glb"
+    words = ["mesh", str(tiny_run), str(out), "--resolution", "24", "--smallest_part", "0", "--fill_holes", "0"]
+    code = main(words)
+    said = capsys.readouterr()
+    if code == 2:  # a dozen steps may leave nothing solid; then that is said
+        assert "nothing solid" in said.err or "no surface" in said.err
+        return
+    assert code == 0
+    assert "manifold" in said.out or "watertight" in said.out
+    mesh = read_mesh(out)
+    assert len(mesh) > 0
+    assert mesh.colours is not None
+    assert main(words) == 2
+    assert "already exists" in capsys.readouterr().err
+    ply = tmp_path / "m.ply"
+    assert main([*words[:2], str(ply), *words[3:]]) == 0
+    raw = read_mesh(ply)  # source axes, z up; the glb has y up
+    turned = torch.stack([raw.vertices[:, 0], raw.vertices[:, 2], -raw.vertices[:, 1]], dim=1)
+    torch.testing.assert_close(turned, mesh.vertices, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["m.fbx"], "not a mesh format"), (["m.glb", "--resolution", "4"], "out of range"),
+    (["m.glb", "--box", "1,2,3"], "not a box"), (["m.glb", "--box", "1,1,1,0,0,0"], "not a box"),
+    (["m.glb", "--scale", "0"], "out of range"), (["m.glb", "--smallest_part", "7"], "out of range"),
+])  # fmt: skip
+def test_bad_words(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert main(["mesh", str(tmp_path / "none"), str(tmp_path / words[0]), *words[1:]]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_turns_are_rotations() -> None:
+    axes = [sign * torch.eye(3, dtype=torch.float64)[i] for i in range(3) for sign in (1, -1)]
+    for a in axes:
+        for b in axes:
+            turn = _turn(a, b)
+            torch.testing.assert_close(turn @ a, b)
+            torch.testing.assert_close(turn @ turn.T, torch.eye(3, dtype=torch.float64))
+            assert float(torch.linalg.det(turn)) == pytest.approx(1)
