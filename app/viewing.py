@@ -58,12 +58,15 @@ def page_of_run(run: Run) -> Page:
         stage_up = camera_paths.around_points(run.field.gaussians().means, 2)
         up = -(stage_up[0].world_from_camera[:3, 1] + stage_up[1].world_from_camera[:3, 1])
         assert run.path.suffix.lower() in splat_suffixes("read")
-        return _page(run.path.stem, (), start=around[0], up=up / up.norm(), notes=run.warnings,
+        return _page(run.path.stem, (), start=around[0], up=up / up.norm(),
+                     summary=f"{len(run.gaussians):,} Gaussians", notes=run.warnings,
                      world_from_source=run._world_from_source, command=f"recon view {shlex.quote(str(run.path))}")
     made = run.config.get("made") or {}
     notes = list(run.warnings)
     views = _views_of_run(run, notes)
-    return _page(run.path.name, views, world_from_source=run.saved.world_from_source, folder=run.path,
+    quality = f" · PSNR {run.metrics['psnr']:.1f}" if run.metrics.get("psnr") else ""
+    return _page(run.path.name, views, summary=f"{len(run.gaussians):,} Gaussians{quality}",
+                 world_from_source=run.saved.world_from_source, folder=run.path,
                  command=str(made.get("command") or ""), notes=tuple(notes))
 
 
@@ -85,9 +88,10 @@ def _page(title: str, views: Sequence[View], *, start: Camera | None = None, up:
           **others: Any) -> Page:
     import torch
 
-    from recon.app import camera_paths, pictures
+    from recon.app import camera_paths, pictures, video
     from recon.viewer.page import Page, Paint
 
+    others["write_video"] = video.write_mp4
     paint = Paint(pictures.channel_image, lambda error: pictures.coloured(error, pictures._HEAT))
     if not views:
         assert start is not None
@@ -95,7 +99,8 @@ def _page(title: str, views: Sequence[View], *, start: Camera | None = None, up:
         return Page(title, paint, start, torch.zeros(3, dtype=torch.float64), up, (), **others)
     cameras = [v.camera for v in views]
     stage = camera_paths.stage(cameras)
-    return Page(title, paint, start or camera_paths.orbit(cameras, 1)[0], stage.centre, stage.up, tuple(views), **others)
+    start = start or camera_paths.orbit(cameras, 1)[0]
+    return Page(title, paint, start, stage.centre, stage.up, tuple(views), **others)
 
 
 def open_viewer(session: Session, page: Page, host: str, port: int, report: Reporter) -> Viewer:
@@ -171,7 +176,8 @@ def _open_scene(path: Path, report: Reporter) -> tuple[Session, Page]:
     system = catalogue.load(catalogue.DEFAULT_METHOD, catalogue.DEFAULT_PRESET)
     field = system.field.build()
     field.initialise(small, 0)
-    page = _page(small.name or "scene", small.views, world_from_source=small.world_from_source, notes=small.warnings,
+    page = _page(small.name or "scene", small.views, summary="What a fit starts from.",
+                 world_from_source=small.world_from_source, notes=small.warnings,
                  command=f"recon fit {shlex.quote(str(path))}")
     return Session(Showable(field, system.renderer, torch.full((3,), 1.0 if small.has_alpha else 0.0))), page
 

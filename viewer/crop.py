@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from recon.types import Gaussians
@@ -39,3 +40,12 @@ class Cropped:
 
     def gaussians(self, t: float = 0.0) -> Gaussians:
         return self.fixed
+
+
+def level(up: Tensor) -> Tensor:
+    """[3, 3] rotation whose z axis is up."""
+    z = up / up.norm()
+    helper = torch.eye(3, dtype=torch.float64)[int(z.abs().argmin())]
+    x = torch.linalg.cross(helper, z)
+    x = x / x.norm()
+    return torch.stack([x, torch.linalg.cross(z, x), z], dim=1)

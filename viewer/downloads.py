@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
 from recon.export import splat_suffixes, write_splats
-from recon.types import Gaussians
+from recon.types import Gaussians, Similarity
 
 if TYPE_CHECKING:
     from recon.fit.session import Session
@@ -28,8 +28,10 @@ def file_name(title: str, suffix: str) -> str:
     return stem[:80] + suffix
 
 
-def splats(session: Session, page: Page, suffix: str, crop: Crop | None) -> tuple[str, bytes, tuple[str, ...]]:
-    """(file name, content, what the format cannot hold) of the scene as it is now, in the coordinates of the source.
+def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_from_world: Similarity | None = None
+           ) -> tuple[str, bytes, tuple[str, ...]]:
+    """(file name, content, what the format cannot hold) of the scene as it is now, in the coordinates of the source
+    or those of ``export_from_world``.
 
     The copy is taken between two steps; writing does not hold the fit up. In a run folder the file is also kept, in
     ``exports/``. Raises InputError for an unknown suffix and where the crop box is empty.
@@ -41,7 +43,7 @@ def splats(session: Session, page: Page, suffix: str, crop: Crop | None) -> tupl
     if len(chosen) == 0:
         raise InputError("nothing is inside the crop box", fix="Make it larger, or switch it off.")
     name = file_name(page.title, suffix)
-    moved = chosen.transformed(page.world_from_source.inverse())
+    moved = chosen.transformed(export_from_world or page.world_from_source.inverse())
     if page.folder is not None:
         path = page.folder / "exports" / name
         notes = write_splats(path, moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Page:
     views              photos with their cameras in the world; may be empty
     world_from_source  undone by every export
     folder             run folder: exported files are also kept there; None = they are only sent to the browser
+    summary            one line about a scene that is not being fitted
+    write_video        (file.mp4, pictures [height, width, 3] uint8 of even size, frames per second), or None
     command            the command line that makes this again
     notes              what reading the scene warned about
     """
@@ -47,5 +49,7 @@ class Page:
     views: tuple[View, ...] = ()
     world_from_source: Similarity = field(default_factory=Similarity)
     folder: Path | None = None
+    summary: str = ""
+    write_video: Callable[[Path, Iterable[np.ndarray], float], object] | None = None
     command: str = ""
     notes: tuple[str, ...] = ()

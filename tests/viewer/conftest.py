@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_capture import camera_at, tiny_capture
 
-from recon.app import pictures
+from recon.app import pictures, video
 from recon.configs import gaussians
 from recon.fit.loop import Fit
 from recon.fit.session import Session
@@ -60,7 +60,8 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
         stand = dataclasses.replace(camera_at(0.4, size=(480, 400)), intrinsics=torch.tensor([250.0, 250.0, 240, 200]))
         page = Page("tiny", PAINT, stand, torch.zeros(3, dtype=torch.float64),
                     torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
-                    command="recon fit tiny --seed 0", notes=("one photo was cut short",))
+                    command="recon fit tiny --seed 0", notes=("one photo was cut short",),
+                    write_video=video.write_mp4)
         shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
         made.append(shown)
         if start:

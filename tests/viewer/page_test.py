@@ -140,6 +140,62 @@ def test_png_export_is_the_picture(make_viewer: Any, open_page: Any, tmp_path: A
     assert Image.open(tmp_path / "p.png").size == (900, 600)
 
 
+def test_two_clicks_and_a_length_scale_the_export(make_viewer: Any, open_page: Any, tmp_path: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    shown.session.pause()
+    scale = next(p for p in shown.viewer.panels if hasattr(p, "export_from_world"))
+    page.get_by_text("Up and scale", exact=True).click()
+    page.click("button:has-text('Click two points')")
+    page.wait_for_selector("text=Click the first point")
+    for x, y, count in ((400, 300, 1), (470, 330, 2)):
+        time.sleep(0.5)
+        page.mouse.click(x, y)
+        wait_for(lambda count=count: len(scale.points) == count)
+    camera = watcher_of(shown).camera()
+    at, _ = camera.project(torch.stack(scale.points))
+    expected = torch.tensor([[400.0, 300.0], [470.0, 330.0]]).double() * camera.width / 900
+    assert float((at - expected).abs().max()) < 3.0, "the points lie under the clicks"
+    scale.length.value = 7.0
+    scale.use.value = True
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    waiting.value.save_as(tmp_path / "s.ply")
+    got = read_splats(tmp_path / "s.ply").gaussians
+    field = shown.session.fit.field
+    spread = [float((m - m.mean(0)).norm(dim=1).max()) for m in (got.means, field.params["means"].detach())]
+    assert spread[0] / spread[1] == pytest.approx(7.0 / scale.distance, rel=1e-3)
+
+
+def test_a_path_becomes_a_video(make_viewer: Any, open_page: Any, tmp_path: Any) -> None:
+    av = pytest.importorskip("av")
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    panel = next(p for p in shown.viewer.panels if hasattr(p, "keys"))
+    panel.seconds.value = 1.0
+    page.get_by_text("Camera path", exact=True).click()
+    page.click("button:has-text('Render mp4')")
+    page.wait_for_selector("text=a path needs two views")
+    page.click("button:has-text('Add this view')")
+    wait_for(lambda: len(panel.keys) == 1)
+    page.mouse.move(300, 400)
+    page.mouse.down()
+    page.mouse.move(200, 380, steps=5)
+    page.mouse.up()
+    time.sleep(0.5)
+    page.click("button:has-text('Add this view')")
+    wait_for(lambda: len(panel.keys) == 2)
+    with page.expect_download(timeout=60_000) as waiting:
+        page.click("button:has-text('Render mp4')")
+    waiting.value.save_as(tmp_path / "v.mp4")
+    with av.open(str(tmp_path / "v.mp4")) as video:
+        frames = [f.to_ndarray(format="rgb24").astype(float) for f in video.decode(video=0)]
+    assert len(frames) == 30
+    assert np.abs(frames[0] - frames[-1]).mean() > 2
+
+
 def test_two_browsers_are_independent(make_viewer: Any, open_page: Any) -> None:
     shown = make_viewer()
     first, second = open_page(shown.viewer.url), open_page(shown.viewer.url)

@@ -18,8 +18,9 @@ from recon.fit.session import Picture, Session, Showable
 from recon.renderers.splat import SplatRenderer
 from recon.types import Similarity
 from recon.viewer import downloads
-from recon.viewer.crop import Crop
+from recon.viewer.crop import Crop, level
 from recon.viewer.page import Page
+from recon.viewer.path import along, to_json
 from recon.viewer.reproject import nearest, seen_by
 from recon.viewer.server import vertical_fov
 from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation, rotation_from_quaternion
@@ -154,6 +155,40 @@ def test_every_channel_is_painted(channel: str, split: float | None) -> None:
 ])
 def test_file_names_are_never_paths(title: str, expected: str) -> None:
     assert downloads.file_name(title, ".ply") == expected
+
+
+def test_a_path_passes_through_its_keys_and_back() -> None:
+    keys = [camera_at(a) for a in (0.0, 0.8, 1.7)]
+    path = along(keys, 21)
+    for frame, key in ((0, keys[0]), (10, keys[1]), (20, keys[2])):
+        torch.testing.assert_close(path[frame].world_from_camera, key.world_from_camera)
+    loop = along(keys, 30, closed=True)
+    gaps = [float((a.centre - b.centre).norm()) for a, b in zip(loop, [*loop[1:], loop[0]], strict=True)]
+    assert max(gaps) < 4 * min(gaps) + 0.5
+    for camera in (*path, *loop):
+        r = camera.world_from_camera[:3, :3]
+        torch.testing.assert_close(r @ r.T, torch.eye(3, dtype=torch.float64))
+
+
+def test_a_saved_path_is_read_by_the_program(tmp_path: Any) -> None:
+    from recon.app import camera_path_file
+
+    similarity = Similarity(0.5, rotation_from_quaternion([0.9, 0.1, 0.3, 0.2]), torch.tensor([1.0, 2, 3]).double())
+    keys = along([camera_at(0.0), camera_at(1.0)], 5)
+    (tmp_path / "p.json").write_text(to_json(keys, 30, similarity))
+    got = camera_path_file.read(tmp_path / "p.json")
+    assert got.fps == 30
+    for camera, key in zip(got.cameras, keys, strict=True):
+        back = similarity.camera(camera)
+        torch.testing.assert_close(back.world_from_camera, key.world_from_camera)
+        torch.testing.assert_close(back.intrinsics, key.intrinsics)
+
+
+def test_level_makes_z_up() -> None:
+    up = torch.tensor([0.2, -0.9, 0.1], dtype=torch.float64)
+    turned = level(up).T @ (up / up.norm())
+    torch.testing.assert_close(turned, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    assert float(torch.linalg.det(level(up))) == pytest.approx(1.0)
 
 
 def test_exports_undo_the_normalising_similarity(tmp_path: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from recon.viewer.crop import Crop
+from recon.viewer.crop import Crop, level
 from recon.viewer.stream import quaternion_from_rotation, rotation_from_quaternion
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ class Panel:
             self.size = gui.add_vector3("Size", (reach, reach, reach), min=(1e-3,) * 3, step=0.01)
         self.gizmo = scene.add_transform_controls(
             "/crop", scale=0.35 * reach, position=page.centre.numpy(), visible=False, depth_test=False,
-            wxyz=quaternion_from_rotation(_level(page.up)))
-        self.box = scene.add_box("/crop/box", color=(255, 210, 60), dimensions=(reach, reach, reach), wireframe=True,
-                                 cast_shadow=False, receive_shadow=False)
+            wxyz=quaternion_from_rotation(level(page.up)))
+        self.box = scene.add_line_segments("/crop/box", _edges(), (255, 210, 60), thickness=1.5,
+                                           thickness_units="screen", scale=(reach, reach, reach))
         for control in (self.on, self.size, self.gizmo):
             control.on_update(viewer.guard(self._changed))
 
     def _changed(self, _: Any) -> None:
         size = np.maximum(np.array(self.size.value, np.float64), 1e-3)
         self.gizmo.visible = self.on.value
-        self.box.dimensions = tuple(size.tolist())
+        self.box.scale = tuple(size.tolist())
         self.crop = None
         if self.on.value:
             self.crop = Crop(torch.as_tensor(np.array(self.gizmo.position, np.float64)),
@@ -48,10 +48,8 @@ class Panel:
         watcher.crop = self.crop
 
 
-def _level(up: torch.Tensor) -> torch.Tensor:
-    """[3, 3] rotation whose z axis is up."""
-    z = up / up.norm()
-    helper = torch.eye(3, dtype=torch.float64)[int(z.abs().argmin())]
-    x = torch.linalg.cross(helper, z)
-    x = x / x.norm()
-    return torch.stack([x, torch.linalg.cross(z, x), z], dim=1)
+def _edges() -> np.ndarray:
+    """[12, 2, 3] edges of the unit cube around the origin."""
+    corners = np.stack(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5], indexing="ij"), -1).reshape(-1, 3)
+    pairs = [(a, b) for a in range(8) for b in range(a) if np.abs(corners[a] - corners[b]).sum() == 1.0]
+    return corners[np.array(pairs)]

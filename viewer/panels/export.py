@@ -34,7 +34,8 @@ class Panel:
             notes: tuple[str, ...] = ()
         else:
             crop = next((p.crop for p in viewer.panels if hasattr(p, "crop")), None)
-            name, content, notes = downloads.splats(viewer.session, viewer.page, "." + kind, crop)
+            frame = next((p.export_from_world for p in viewer.panels if hasattr(p, "export_from_world")), None)
+            name, content, notes = downloads.splats(viewer.session, viewer.page, "." + kind, crop, frame)
         client.send_file_download(name, content, save_immediately=True)
         kept = f"; also in {viewer.page.folder}/exports/" if viewer.page.folder is not None and kind != "png" else ""
         client.add_notification(name, f"{len(content) / 1e6:.1f} MB{kept}" + "".join(f"\n{n}" for n in notes),

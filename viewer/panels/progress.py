@@ -16,7 +16,7 @@ class Panel:
         self.words = gui.add_markdown("…", order=1)
         self.fit = session.fit is not None
         if not self.fit:
-            self.words.content = "A finished scene."
+            self.words.content = viewer.page.summary
             return
         self.bar = gui.add_progress_bar(0.0, order=2)
         self.pause = gui.add_button("Pause", order=3, hint="No further step is begun (P)")
