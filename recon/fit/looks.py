@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,15 @@ BAND_S = 0.08  # longest piece of a full picture; a movement waits no longer tha
 BURST_S = 0.04  # credit that may be saved up while nobody asks
 DEBT_S = 0.3  # a movement may be answered before this much has been earned back; full pictures may not
 LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at
+
+
+class Artist(Protocol):
+    """Makes pictures of what is shown: ``draw`` a whole one, ``in_bands`` a function of (top, height) for its rows."""
+
+    def draw(self, camera: Camera, want: Collection[str], edit: Callable[[Any], Any] | None = None) -> Render: ...
+
+    def in_bands(self, camera: Camera, want: Collection[str], edit: Callable[[Any], Any] | None = None
+                 ) -> Callable[[int, int], Render]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,27 +76,52 @@ class _Slot:
     full_step: int | None = None  # step of the first band of the last complete full picture
     begun: int = 0  # step of the first band of the one in work
     bands: list[Render] = field(default_factory=list)
+    band: Callable[[int, int], Render] | None = None  # draws rows of the one in work
     top: int = 0  # rows that are drawn
     seconds: float = 0.0
     failed: bool = False
 
 
+class _Cost:
+    """Seconds of a piece = a + b * pixels, by a line through the last pieces (older ones fade, b leans to a guess)."""
+
+    _FADE, _GUESS, _LEAN = 0.95, 2.5e-7, 1e9
+
+    def __init__(self) -> None:
+        self._sums = [1.0, 4e4, 0.01, 1.6e9, 400.0]  # of 1, x, y, x^2, x y: one piece as on a small machine
+
+    def learn(self, pixels: int, seconds: float) -> None:
+        new = (1.0, pixels, seconds, pixels * pixels, pixels * seconds)
+        self._sums = [self._FADE * s + n for s, n in zip(self._sums, new, strict=True)]
+
+    def line(self) -> tuple[float, float]:
+        n, x, y, xx, xy = self._sums
+        b = ((xy - x * y / n) / n + self._LEAN * self._GUESS) / (max(xx - x * x / n, 0.0) / n + self._LEAN)
+        b = min(max(b, self._GUESS / 20), self._GUESS * 50)
+        return max((y - b * x) / n, 0.0), b
+
+    def pixels(self, seconds: float) -> float:
+        """How many suit so many seconds. Where the fixed part is larger than that, as many as cost the same again:
+        fewer would be uglier and hardly faster."""
+        a, b = self.line()
+        return max(seconds - a, a) / b
+
+
 class Looks:
     """The slots, the credit of time, and the pieces.
 
-    draw    (camera, channels, edit) -> Render: how a picture is made
+    artist  how pictures are made: whole ones, and bands of one
     share   of the time that watching may cost while steps are made, 0..0.9
     warn    told in one sentence what went wrong; the client's request is then set aside until it asks anew
     """
 
-    def __init__(self, draw: Callable[[Camera, Collection[str], Any], Render], share: float,
-                 warn: Callable[[str], None], clock: Callable[[], float] = time.perf_counter) -> None:
-        self.draw, self.share, self.warn, self.clock = draw, share, warn, clock
+    def __init__(self, artist: Artist, share: float, warn: Callable[[str], None],
+                 clock: Callable[[], float] = time.perf_counter) -> None:
+        self.artist, self.share, self.warn, self.clock = artist, share, warn, clock
         self._slots: dict[Hashable, _Slot] = {}
         self._lock = threading.Lock()
         self._credit = 0.0
-        self._quick_pixels = 40_000.0
-        self._pixels_per_s = 4e6  # of full pictures; measured as they are drawn
+        self._cost = _Cost()
 
     def put(self, client: Hashable, look: Look) -> None:
         """The client's newest request; the older one is forgotten."""
@@ -152,13 +186,12 @@ class Looks:
         look, camera = slot.look, slot.look.camera
         pixels = camera.width * camera.height
         if not slot.quick_done:
-            small = quick_camera(camera, self._quick_pixels)
-            started = self.clock()
-            render = self._drawn(small, look)
-            took = self.clock() - started
             target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
-            change = min(max(target / max(took, 1e-6), 0.5), 2.0) ** 0.5
-            self._quick_pixels = max(small.width * small.height * change, LEAST_PIXELS)
+            small = quick_camera(camera, max(self._cost.pixels(target), LEAST_PIXELS))
+            started = self.clock()
+            render = self._whole(small, look)
+            took = self.clock() - started
+            self._cost.learn(small.width * small.height, took)
             slot.quick_done = True
             if small.width * small.height >= pixels:
                 slot.full_step = step
@@ -166,29 +199,37 @@ class Looks:
             return
         if slot.top == 0:
             slot.begun = step
-        rows = min(max(math.ceil(BAND_S * self._pixels_per_s / camera.width), 16), camera.height - slot.top)
+        rows = min(max(math.ceil(self._cost.pixels(BAND_S) / camera.width), 16), camera.height - slot.top)
         if camera.height - slot.top - rows < rows // 3:  # no sliver at the end
             rows = camera.height - slot.top
         started = self.clock()
-        slot.bands.append(self._drawn(camera.cropped(0, slot.top, camera.width, rows), look))
+        with torch.no_grad():
+            if slot.band is None or slot.top == 0:
+                slot.band = self.artist.in_bands(camera, look.want, look.edit)
+            slot.bands.append(_light(slot.band(slot.top, rows)))
         took = self.clock() - started
         slot.top, slot.seconds = slot.top + rows, slot.seconds + took
-        self._pixels_per_s += 0.3 * (rows * camera.width / max(took, 1e-6) - self._pixels_per_s)
+        self._cost.learn(rows * camera.width, took)
         if slot.top == camera.height:
             picture = Picture(look, camera, joined(slot.bands), step, True, slot.seconds)
             slot.full_step, slot.bands, slot.top, slot.seconds = slot.begun, [], 0, 0.0
+            slot.band = None
             self._deliver(slot, picture)
 
-    def _drawn(self, camera: Camera, look: Look) -> Render:
+    def _whole(self, camera: Camera, look: Look) -> Render:
         with torch.no_grad():
-            r = self.draw(camera, look.want, look.edit)
-        return Render(r.rgb, r.depth, r.normal, r.opacity)  # the trace would keep large buffers alive
+            return _light(self.artist.draw(camera, look.want, look.edit))
 
     def _deliver(self, slot: _Slot, picture: Picture) -> None:
         with self._lock:
             current = any(s is slot for s in self._slots.values())
         if current:
             slot.look.deliver(picture)
+
+
+def _light(r: Render) -> Render:
+    """Without the trace, which would keep large buffers alive."""
+    return Render(r.rgb, r.depth, r.normal, r.opacity)
 
 
 def quick_camera(camera: Camera, pixels: float) -> Camera:

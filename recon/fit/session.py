@@ -38,6 +38,14 @@ class Showable:
         shown = self.field if edit is None else edit(self.field)
         return self.renderer.render(shown, camera, background=self.background, want=want)
 
+    def in_bands(self, camera: Camera, want: Collection[str], edit: Callable[[Any], Any] | None = None
+                 ) -> Callable[[int, int], Render]:
+        """(top, height) -> Render of those rows; all bands show the field as it is now where the renderer can."""
+        if not hasattr(self.renderer, "in_bands"):
+            return lambda top, height: self.draw(camera.cropped(0, top, camera.width, height), want, edit)
+        shown = self.field if edit is None else edit(self.field)
+        return self.renderer.in_bands(shown, camera, background=self.background, want=want)
+
 
 class Session:
     """Runs ``fit`` (a ``recon.fit.loop.Fit``), or with None only shows what is there.
@@ -51,7 +59,7 @@ class Session:
                  share: float = 0.2) -> None:
         self.shown, self.fit = shown, fit
         self._source = events or (fit.events if fit is not None else tuple)
-        self.looks = Looks(shown.draw, share, self.warn)
+        self.looks = Looks(shown, share, self.warn)
         self._history: list[Event] = []
         self._calls: list[tuple[Callable[[], Any], Future]] = []
         self._wake = threading.Condition()

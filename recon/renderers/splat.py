@@ -5,7 +5,7 @@ Source: Kerbl et al. 2023, arXiv 2308.04079; kernels in cuda/splat.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,31 @@ class SplatRenderer:
             records.requires_grad_(True)
         elif records.requires_grad:
             records.retain_grad()
+        trace = SplatTrace(records, camera, settings, deferred)
+        return self._composited(p, records, camera, background, want, trace)
+
+    def in_bands(self, field: Any, camera: Camera, *, background: Tensor | None = None,
+                 want: Collection[str] = ("rgb",)) -> Callable[[int, int], Render]:
+        """A picture to be drawn piece by piece: the result draws ``(top, height)`` rows, exactly as in the whole one.
+
+        The Gaussians are projected now, so later changes of the field are not seen. Not differentiable.
+        """
+        whole, degree, antialiased = _rows(field)
+        p = {n: t.detach() for n, t in whole.items()}
+        means, log_scales, quaternions, logits, sh0, sh_rest = (p[n] for n in ROWS)
+        settings = Projection(degree, antialiased, self.near, self.dilation)
+        records = project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
+        behind = torch.zeros(3) if background is None else background.float()
+
+        def band(top: int, height: int) -> Render:
+            shifted = records.clone()
+            shifted[:, CENTRE.start + 1] -= top
+            return self._composited(p, shifted, camera.cropped(0, top, camera.width, height), behind, want, None)
+
+        return band
+
+    def _composited(self, p: dict[str, Tensor], records: Tensor, camera: Camera, background: Tensor,
+                    want: Collection[str], trace: SplatTrace | None) -> Render:
         depth_wanted = "depth" in want
         picture, transmittance = composite(records, camera.width, camera.height, background, depth=depth_wanted,
                                            absolute=self.absolute_gradient)
@@ -130,7 +155,7 @@ class SplatRenderer:
             depth=depth,
             normal=normal,
             opacity=opacity if "opacity" in want else None,
-            trace=SplatTrace(records, camera, settings, deferred),
+            trace=trace,
         )
 
     @staticmethod

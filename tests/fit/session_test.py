@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -219,7 +220,10 @@ def test_the_share_is_kept(share: float, clients: int) -> None:
         drawn.append(seconds)
         return Render(torch.zeros(camera.height, 1, 3))
 
-    looks = Looks(draw, share, lambda message: None, clock)
+    def in_bands(camera: Any, want: Any, edit: Any) -> Any:
+        return lambda top, height: draw(camera.cropped(0, top, camera.width, height), want, edit)
+
+    looks = Looks(SimpleNamespace(draw=draw, in_bands=in_bands), share, lambda message: None, clock)
     for step in range(1500):
         clock.now += 0.03  # a step
         looks.earn(0.03)
@@ -231,13 +235,14 @@ def test_the_share_is_kept(share: float, clients: int) -> None:
     assert 0.7 * share < used <= share * 1.02 + looks_module.DEBT_S / clock.now
 
 
-def test_a_full_picture_from_bands_is_the_same_picture() -> None:
+def test_a_full_picture_from_bands_is_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = make_fit(1)
     session = Session.of_fit(fit)
     got: list[Picture] = []
     clock = SlowClock()
-    looks = Looks(session.shown.draw, 0.2, lambda m: pytest.fail(m), clock)
-    looks._pixels_per_s, looks._quick_pixels = 96 * 20 / looks_module.BAND_S, 1000.0
+    looks = Looks(session.shown, 0.2, lambda m: pytest.fail(m), clock)
+    monkeypatch.setattr(looks._cost, "pixels", lambda seconds: 1920.0 if seconds == looks_module.BAND_S else 1000.0)
+    monkeypatch.setattr(looks_module, "LEAST_PIXELS", 1000)
     look = look_at(got)
     looks.put("a", look)
     assert looks.serve(0, free=True) == 0.0
@@ -247,12 +252,25 @@ def test_a_full_picture_from_bands_is_the_same_picture() -> None:
     pieces = 0
     while looks.serve(0, free=True) == 0.0:
         pieces += 1
-        looks._pixels_per_s = 96 * 20 / looks_module.BAND_S
     assert pieces == 3
     with torch.no_grad():
         whole = session.shown.draw(look.camera, ("rgb", "depth"))
     assert got[-1].full
-    torch.testing.assert_close(got[-1].render.rgb, whole.rgb, atol=4e-3, rtol=0)
+    torch.testing.assert_close(got[-1].render.rgb, whole.rgb, atol=1e-5, rtol=0)
+
+
+def test_the_cost_of_pieces_is_learnt() -> None:
+    cost = looks_module._Cost()
+    generator = torch.Generator().manual_seed(0)
+    for i in range(60):
+        pixels = 12_000 if i % 3 else 120_000
+        noise = 1 + 0.1 * float(torch.randn((), generator=generator))
+        cost.learn(pixels, noise * (0.03 + pixels * 5e-7))
+    a, b = cost.line()
+    assert a == pytest.approx(0.03, rel=0.2)
+    assert b == pytest.approx(5e-7, rel=0.2)
+    assert cost.pixels(0.01) == pytest.approx(a / b), "less would hardly be faster"
+    assert cost.pixels(0.08) == pytest.approx(100_000, rel=0.25)
 
 
 def test_nobody_watching_costs_one_comparison() -> None:
