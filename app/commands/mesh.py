@@ -42,7 +42,7 @@ class Arguments:
     box: Annotated[str | None, option("NUMBERS", "around what the photos show")] = None
 
     # parts smaller than this share of the largest part's surface are dropped; 1 keeps the largest alone
-    smallest_part: Annotated[float, option("SHARE", "0.02")] = 0.02
+    smallest_part: Annotated[float, option("SHARE", "0.003")] = 0.003
 
     # holes of up to so many edges are closed; 0 leaves them
     fill_holes: Annotated[int, option("N", "30")] = 30
@@ -137,6 +137,10 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
             return scene.renderer.render(scene.field, camera, want=("rgb", "depth", "opacity"),
                                          background=scene.background)
 
+    def spread(shown: Any) -> Any:
+        with torch.no_grad():
+            return tsdf.splat_depth_spread(shown.trace.records, shown.depth, shown.opacity)
+
     box = _box(arguments.box)
     if box is None:
         low, high = tsdf.box_of_views(cameras, render)
@@ -149,7 +153,7 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if settings.resolution < wanted.resolution:
         notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
-    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings)
+    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings, spread)
     mesh = tsdf.extract(volume, settings.views)
     mesh, dropped = drop_small_parts(mesh, arguments.smallest_part)
     if dropped:

@@ -23,9 +23,15 @@ void fuse_depth(array<float> distance, array<float> weight, array<float> colour,
   expect(depth.ndim() == 2, "depth must be [height, width]");
   expect(picture.size() == 3 * depth.size() && confidence.size() == depth.size(), "pictures must match depth");
   expect(truncation > 0, "truncation must be positive");
-  const tsdf::Volume v{int64_t(distance.shape(2)), int64_t(distance.shape(1)), int64_t(distance.shape(0)),
-                       {origin[0], origin[1], origin[2]}, {spacing[0], spacing[1], spacing[2]},
-                       distance.data(), weight.data(), colour.data(), colour_weight.data()};
+  const tsdf::Volume v{int64_t(distance.shape(2)),
+                       int64_t(distance.shape(1)),
+                       int64_t(distance.shape(0)),
+                       {origin[0], origin[1], origin[2]},
+                       {spacing[0], spacing[1], spacing[2]},
+                       distance.data(),
+                       weight.data(),
+                       colour.data(),
+                       colour_weight.data()};
   const tsdf::Picture p{int64_t(depth.shape(1)), int64_t(depth.shape(0)), depth.data(), picture.data(),
                         confidence.data()};
   tsdf::view<double> c{};

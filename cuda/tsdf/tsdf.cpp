@@ -43,8 +43,7 @@ void fuse(const Volume& v, const Picture& p, const view<double>& camera, double 
         if (distance >= 1) continue;
         const float near = w * (1 - std::fabs(distance));
         if (!(near > 0)) continue;
-        for (int k = 0; k < 3; ++k)
-          average(v.colour[3 * i + k], v.colour_weight[i], p.colour[3 * pixel + k], near);
+        for (int k = 0; k < 3; ++k) average(v.colour[3 * i + k], v.colour_weight[i], p.colour[3 * pixel + k], near);
         v.colour_weight[i] += near;
       }
     }

@@ -24,7 +24,9 @@ def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
     if textured:
         _write_material(path, stem, mesh)
     coloured = mesh.colours is not None and not textured
-    rows = np.concatenate([vertices, np.clip(mesh.colours.numpy(), 0, 1)], axis=1) if coloured else vertices
+    rows = vertices
+    if coloured and mesh.colours is not None:
+        rows = np.concatenate([vertices, np.clip(mesh.colours.numpy(), 0, 1)], axis=1)
     index = faces + 1
     columns, form = [index], "%d"
     if textured and mesh.normals is not None:

@@ -17,6 +17,7 @@ from recon.errors import InputError
 from recon.mesh.clean import part_sheets
 from recon.mesh.grid import Grid
 from recon.ops.marching_cubes import edge_crossings, marching_cubes_edges
+from recon.ops.splat import COLOUR, DEPTH, composite
 from recon.ops.tsdf import Volume, fuse_depth_
 from recon.types import Camera, Mesh, Render
 
@@ -37,13 +38,20 @@ class TsdfSettings:
     # pixels less opaque than this are empty space; 0 where the background is part of the scene
     empty: float = 0.0
     # depth steps larger than this share of the depth are edges, whose pixels mix front and back and say nothing
-    edge: float = 0.05
-    # a point must have been seen by this many views
-    views: float = 2.0
+    edge: float = 0.1
+    # pixels whose depth is spread more widely along the ray than this share of it say nothing
+    spread: float = 0.3
+    # a point must have been seen by this many clear views in sum; unclear ones count little
+    views: float = 0.05
 
 
-def fuse(cameras: Iterable[Camera], render: RenderView, grid: Grid, settings: TsdfSettings) -> Volume:
-    """The TSDF of all views. ``render(camera)`` must offer rgb, depth and opacity; cameras are pinholes."""
+def fuse(cameras: Iterable[Camera], render: RenderView, grid: Grid, settings: TsdfSettings,
+         spread: Callable[[Render], Tensor] | None = None) -> Volume:
+    """The TSDF of all views. ``render(camera)`` must offer rgb, depth and opacity; cameras are pinholes.
+
+    ``spread(render)`` [h, w] is the standard deviation of depth along each ray: the clearer a pixel says where its
+    surface is, the more it counts.
+    """
     volume = Volume.empty(grid.shape, grid.origin, grid.steps)
     for camera in cameras:
         shown = render(camera)
@@ -52,6 +60,10 @@ def fuse(cameras: Iterable[Camera], render: RenderView, grid: Grid, settings: Ts
         told = torch.where(known, depth, torch.zeros(()))
         told = torch.where(opacity < settings.empty, torch.full((), math.inf), told)
         confidence = torch.where(known, opacity, torch.ones(()))
+        if spread is not None:
+            sigma = spread(shown)
+            told = torch.where((sigma > settings.spread * depth) & (opacity >= settings.empty), torch.zeros(()), told)
+            confidence = confidence / (1 + (sigma / (settings.truncation * grid.spacing)).square())
         fuse_depth_(volume, told, shown.rgb.clamp(0, 1).contiguous(), camera, confidence=confidence.contiguous(),
                     truncation=settings.truncation * grid.spacing)
     return volume
@@ -65,7 +77,21 @@ def depth_edges(depth: Tensor, share: float) -> Tensor:
     return high - low > 2 * share * depth.clamp_min(1e-12)
 
 
-def extract(volume: Volume, views: float = 2.0) -> Mesh:
+def splat_depth_spread(records: Tensor, depth: Tensor, opacity: Tensor) -> Tensor:
+    """[h, w] standard deviation of depth over what each pixel of a splat rendering is blended from; scene units.
+
+    records [n, 12] of ``recon.ops.splat.project``; depth, opacity [h, w] of their picture.
+    """
+    d = records.detach()[:, DEPTH : DEPTH + 1]
+    middle = d.median() if len(d) else d.sum()  # squares of what is near zero keep their digits
+    moved = torch.cat([records[:, : COLOUR.start], d - middle, (d - middle).square(), d * 0, records[:, DEPTH:]], dim=1)
+    height, width = depth.shape
+    picture, _ = composite(moved, width, height, torch.zeros(3))
+    share = opacity.clamp_min(1e-6)
+    return (picture[1] / share - (picture[0] / share).square()).clamp_min(0).sqrt()
+
+
+def extract(volume: Volume, views: float = 0.05) -> Mesh:
     """The coloured surface of a fused volume, among points of a weight of ``views`` or more; manifold, perhaps open.
 
     Raises InputError where there is none.

@@ -13,7 +13,7 @@ from recon.errors import InputError
 from recon.mesh import flexicubes, marching_cubes, tsdf
 from recon.mesh.check import check
 from recon.mesh.grid import Grid, border_crossed
-from recon.types import Camera, Mesh, Render
+from recon.types import Camera, Render
 
 HALF = 0.55
 
