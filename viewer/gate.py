@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import hmac
 import threading
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from recon.errors import InputError
@@ -135,7 +137,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         await sink.drain()
 
 
-async def _both(*pumps) -> None:  # type: ignore[no-untyped-def]
+async def _both(*pumps: Coroutine[Any, Any, None]) -> None:
     """Until one direction ends; then the other one is of no use either."""
     tasks = [asyncio.ensure_future(p) for p in pumps]
     try:

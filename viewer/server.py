@@ -150,7 +150,7 @@ class Viewer:
 
     def _secure(self) -> None:
         """Nobody passes by the gate, and a browser cannot ask for a public tunnel to this machine."""
-        self.server.request_share_url = lambda *a, **k: None  # type: ignore[method-assign]
+        self.server.request_share_url = lambda *a, **k: None
         inner = getattr(self.server, "_websock_server", None)
         live = getattr(inner, "_live_connections", None)
         if inner is None or live is None:

@@ -37,7 +37,8 @@ class Watcher:
 
     def __init__(self, client: Any, session: Session, page: Page, stream: Stream) -> None:
         self.client, self.session, self.page, self.stream = client, session, page, stream
-        self.channel, self.photo, self.split, self.pixels = "rgb", None, 0.0, 520_000
+        self.channel, self.split, self.pixels = "rgb", 0.0, 520_000
+        self.photo: int | None = None
         self.crop: Crop | None = None
         self.posted_at = 0.0
         self._asked: Look | None = None

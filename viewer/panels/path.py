@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ class Panel:
             if watcher.gone:
                 raise InputError("the browser that wanted the video has gone")
             small = replace(camera.scaled(width, height), intrinsics=_square(camera, width, height))
-            render = session.ask(lambda c=small: session.shown.draw(c, look.want, look.edit)).result(60)
+            render = session.ask(partial(session.shown.draw, small, look.want, look.edit)).result(60)
             self.bar.value = 100.0 * (i + 1) / len(cameras)
             yield watcher.stream.painted(watcher, Picture(look, small, render, session.step, True, 0.0))
 
