@@ -36,17 +36,18 @@ PAPER = System(
     steps=30_000,
 )
 
+# Shorter fits move faster at first; see docs/performance.md.
 _SHORT = replace(
     PAPER,
-    optimizer=AdamSettings(rates={
-        "means": Schedule(1.6e-4, 1.6e-5),
-        "log_scales": Schedule(5e-3),
-        "quaternions": Schedule(1e-3),
-        "logits": Schedule(0.05),
-        "sh0": Schedule(2.5e-3),
-        "sh_rest": Schedule(2.5e-4),
+    optimizer=replace(PAPER.optimizer, rates={
+        "means": Schedule(3.2e-4, 3.2e-6),
+        "log_scales": Schedule(1e-2, 2.5e-3),
+        "quaternions": Schedule(4e-3, 1e-3),
+        "logits": Schedule(0.05, 0.0125),
+        "sh0": Schedule(1e-2, 2.5e-3),
+        "sh_rest": Schedule(1e-3, 2.5e-4),
     }),
-    resolution=Resolution(start=4.0, until=0.6),
+    resolution=Resolution(start=2.0, until=0.4),
 )
 
 PRESETS = {
