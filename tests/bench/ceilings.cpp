@@ -23,7 +23,8 @@ static double fma_rate(int threads) {  // GFLOP/s: 10 independent chains hide th
     {
       volatile float scale = 0.999f, shift = 1e-3f;  // unknown to the compiler
       const lanes a = lanes{} + scale, b = lanes{} + shift;
-      lanes x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a, x6 = a, x7 = a, x8 = a, x9 = a;
+      lanes x0 = a, x1 = x0 * a, x2 = x1 * a, x3 = x2 * a, x4 = x3 * a, x5 = x4 * a, x6 = x5 * a, x7 = x6 * a, x8 = x7 * a,
+            x9 = x8 * a;
       for (int s = 0; s < kSteps; ++s) {
         x0 = x0 * a + b, x1 = x1 * a + b, x2 = x2 * a + b, x3 = x3 * a + b, x4 = x4 * a + b;
         x5 = x5 * a + b, x6 = x6 * a + b, x7 = x7 * a + b, x8 = x8 * a + b, x9 = x9 * a + b;
