@@ -39,7 +39,7 @@ PAPER = System(
 # Shorter fits move faster at first; see docs/performance.md.
 _SHORT = replace(
     PAPER,
-    optimizer=replace(PAPER.optimizer, rates={
+    optimizer=AdamSettings(rates={
         "means": Schedule(3.2e-4, 3.2e-6),
         "log_scales": Schedule(1e-2, 2.5e-3),
         "quaternions": Schedule(4e-3, 1e-3),
