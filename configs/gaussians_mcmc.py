@@ -15,18 +15,19 @@ from recon.losses.sparsity import OpacitySparsity, ScaleSparsity
 from recon.strategies.mcmc import Mcmc
 
 
-def _mcmc(base, budget: int, until: float):
+def _mcmc(base, budget: int, until: float, noise: float):
+    """``noise`` goes down where the rate of the means goes up: their product is what shakes the Gaussians."""
     return replace(
         base,
         field=GaussianSettings(opacity=0.5, scale=0.1),
         losses={"photometric": Photometric(), "opacity": OpacitySparsity(), "scale": ScaleSparsity()},
-        strategies={"sh_degree": base.strategies["sh_degree"], "mcmc": Mcmc(budget=budget, until=until)},
+        strategies={"sh_degree": base.strategies["sh_degree"], "mcmc": Mcmc(budget=budget, until=until, noise=noise)},
     )
 
 
 PRESETS = {
-    "fast": _mcmc(gaussians.PRESETS["fast"], 60_000, 0.8),
-    "balanced": _mcmc(gaussians.PRESETS["balanced"], 120_000, 0.8),
-    "quality": _mcmc(gaussians.PRESETS["quality"], 300_000, 25 / 30),
+    "fast": _mcmc(gaussians.PRESETS["fast"], 60_000, 0.8, 2.5e5),
+    "balanced": _mcmc(gaussians.PRESETS["balanced"], 120_000, 0.8, 2.5e5),
+    "quality": _mcmc(gaussians.PRESETS["quality"], 300_000, 25 / 30, 5e5),
 }
 PRESET = "balanced"
