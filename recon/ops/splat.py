@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recon.ops.native import native
 from recon.types import Camera
@@ -70,6 +71,7 @@ class _Project(torch.autograd.Function):
         return records
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g_records: Tensor) -> tuple[Tensor | None, ...]:
         *rows, records = ctx.saved_tensors
         gradients = [torch.empty_like(t) for t in rows]
@@ -156,6 +158,7 @@ class _Composite(torch.autograd.Function):
         return picture, transmittance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g_picture: Tensor | None, g_transmittance: Tensor | None) -> tuple[Any, ...]:
         records, _, picture, transmittance = ctx.saved_tensors
         g_picture = torch.zeros_like(picture) if g_picture is None else g_picture.contiguous()
