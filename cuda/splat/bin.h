@@ -15,7 +15,12 @@
 
 namespace recon {
 
-inline constexpr int kTile = 16;
+// A tile is 8x8 blocks of one pack each, so that the blocks a Gaussian reaches are one 64-bit mask: 32x32 pixels at 16
+// lanes. Large tiles cost fewer entries; what a Gaussian does not reach inside them is skipped block by block.
+template <int W, int H>
+struct tile_size {
+  static constexpr int width = W, height = H;
+};
 
 // Tiles whose pixel centres the bounding box of a Gaussian's alpha >= 1/255 ellipse covers; empty if x0 > x1 or y0 > y1.
 struct tile_rect {
@@ -59,7 +64,7 @@ inline float reach_of(float log2_opacity) {  // t: the ellipse is d^T K d <= t
   return float(2 * kLn2) * (log2_opacity + float(kLog2Of255)) * 1.0001f + 1e-4f;
 }
 
-template <class S>
+template <class T, class S>
 inline tile_rect rect_of(const S* r, int width, int height) {
   const float A = float(r[kA]), B = float(r[kB]), C = float(r[kC]), mx = float(r[kMx]), my = float(r[kMy]);
   const float det = A * C - B * B, t = reach_of(float(r[kLog2Opacity]));
@@ -69,19 +74,19 @@ inline tile_rect rect_of(const S* r, int width, int height) {
     hx = std::sqrt(scale * C);
     hy = std::sqrt(scale * A);
   }
-  // first tile with a centre 16 i + 15.5 >= left, last tile with a centre 16 i + 0.5 <= right
-  constexpr float kInverse = 1.0f / kTile;
+  // first tile with a centre w i + w - 0.5 >= left, last tile with a centre w i + 0.5 <= right
+  constexpr float across = 1.0f / T::width, down = 1.0f / T::height;
   const auto low = [](float v) { return v <= 0 ? 0.0f : std::min(v, 32000.0f); };
-  const float left = low((mx - hx - kSlack + 0.5f) * kInverse), right = (mx + hx + kSlack - 0.5f) * kInverse;
-  const float top = low((my - hy - kSlack + 0.5f) * kInverse), bottom = (my + hy + kSlack - 0.5f) * kInverse;
-  const float last_x = float((width - 1) / kTile), last_y = float((height - 1) / kTile);
+  const float left = low((mx - hx - kSlack + 0.5f) * across), right = (mx + hx + kSlack - 0.5f) * across;
+  const float top = low((my - hy - kSlack + 0.5f) * down), bottom = (my + hy + kSlack - 0.5f) * down;
+  const float last_x = float((width - 1) / T::width), last_y = float((height - 1) / T::height);
   if (right < 0 || bottom < 0) return {1, 1, 0, 0};
   return {int16_t(left), int16_t(top), int16_t(std::min(right, last_x)), int16_t(std::min(bottom, last_y))};
 }
 
 // Calls visit(tile) for every tile that has a pixel centre inside the ellipse. A box of one row or one column is exact;
 // else, per tile row, the x-extent of ellipse and row strip gives a contiguous run of tiles.
-template <class S, class Visit>
+template <class T, class S, class Visit>
 inline void for_each_tile(const S* record, const tile_rect& rect, int height, int tiles_x, const Visit& visit) {
   if (rect.x0 >= rect.x1 || rect.y0 >= rect.y1) {
     for (int ty = rect.y0; ty <= rect.y1; ++ty)
@@ -98,27 +103,27 @@ inline void for_each_tile(const S* record, const tile_rect& rect, int height, in
   }
   const float inverse_a = 1.0f / A, hx = std::sqrt(t * C / det), hy = std::sqrt(t * A / det) + kSlack;
   const float y_of_extreme_x = -B / C * hx, ta = t * A;
-  constexpr float kInverse = 1.0f / kTile;
+  constexpr float across = 1.0f / T::width;
   for (int ty = rect.y0; ty <= rect.y1; ++ty) {
-    const float u0 = std::max(ty * kTile + 0.5f - my, -hy);
-    const float u1 = std::min(std::min(ty * kTile + kTile - 0.5f, height - 0.5f) - my, hy);
+    const float u0 = std::max(ty * T::height + 0.5f - my, -hy);
+    const float u1 = std::min(std::min(ty * T::height + T::height - 0.5f, height - 0.5f) - my, hy);
     if (u0 > u1) continue;
     const float ur = std::min(std::max(y_of_extreme_x, u0), u1), ul = std::min(std::max(-y_of_extreme_x, u0), u1);
     const float right = mx + (-B * ur + std::sqrt(std::max(ta - det * ur * ur, 0.0f))) * inverse_a + kSlack;
     const float left = mx + (-B * ul - std::sqrt(std::max(ta - det * ul * ul, 0.0f))) * inverse_a - kSlack;
     if (right < 0.5f) continue;
-    const int x0 = std::max<int>(rect.x0, int(std::max(left + 0.5f, 0.0f) * kInverse));
-    const int x1 = std::min<int>(rect.x1, int((right - 0.5f) * kInverse));
+    const int x0 = std::max<int>(rect.x0, int(std::max(left + 0.5f, 0.0f) * across));
+    const int x1 = std::min<int>(rect.x1, int((right - 0.5f) * across));
     for (int tx = x0; tx <= x1; ++tx) visit(ty * tiles_x + tx);
   }
 }
 
-template <class S>
+template <class T, class S>
 void bin_splats(const S* records, int64_t rows, int width, int height, bins& out) {
   out.width = width;
   out.height = height;
-  out.tiles_x = (width + kTile - 1) / kTile;
-  out.tiles_y = (height + kTile - 1) / kTile;
+  out.tiles_x = (width + T::width - 1) / T::width;
+  out.tiles_y = (height + T::height - 1) / T::height;
   const int tiles = out.tiles_x * out.tiles_y;
 
   // Visible rows with their depth keys, by fixed pieces, then joined.
@@ -133,7 +138,7 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
     for (int64_t i = at; i < std::min(rows, (p + 1) * kPiece); ++i) {
       const S* r = records + i * kRecord;
       if (!(r[kRadius] > S(0))) continue;
-      out.rects[i] = rect_of(r, width, height);
+      out.rects[i] = rect_of<T>(r, width, height);
       const float z = float(r[kDepth]);  // positive, so its bits order like the number
       std::memcpy(&out.keys[at], &z, 4);
       out.order[at++] = uint32_t(i);
@@ -166,7 +171,7 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
         __builtin_prefetch(&out.rects[out.order[r + 8]]);
       }
       const uint32_t row = out.order[r];
-      for_each_tile(records + int64_t(row) * kRecord, out.rects[row], height, out.tiles_x, [&](int tile) {
+      for_each_tile<T>(records + int64_t(row) * kRecord, out.rects[row], height, out.tiles_x, [&](int tile) {
         list.push_back(uint32_t(tile));
         ++count[tile];
       });

@@ -1,7 +1,7 @@
 // Front-to-back compositing of tiles and its backward, on lanes that cover a small block of pixels.
 //
-// A tile is 16x16 pixels, cut into blocks of one pack each (4x4 pixels at 16 lanes). Per (tile, Gaussian) an exact test
-// marks the blocks it reaches; only those are visited. Backward walks front to back too, recomputing alpha with the
+// A tile is cut into 8x8 blocks of one pack each (4x4 pixels at 16 lanes). Per (tile, Gaussian) an exact test marks the
+// blocks it reaches; only those are visited. Backward walks front to back too, recomputing alpha with the
 // same instructions: with h = g.c and R = what is still to come of g.C, dL/dalpha = T h - R / (1 - alpha).
 #pragma once
 
@@ -12,14 +12,15 @@
 
 namespace recon {
 
-inline constexpr uint32_t kBatch = 32;  // entries whose block masks are found together
+inline constexpr uint32_t kChunk = 256;  // entries of a tile list that are walked block by block
 inline constexpr int kAhead = 6;  // entries of a tile list whose records are fetched in advance
 
 template <class P>
 struct block_shape {
   static constexpr int lanes = traits<P>::lanes;
   static constexpr int width = lanes >= 8 ? 4 : 2, height = lanes / width;
-  static constexpr int per_row = kTile / width, rows = kTile / height, count = per_row * rows;
+  static constexpr int per_row = 8, rows = 8, count = per_row * rows;
+  using tile = tile_size<width * per_row, height * rows>;
 };
 
 template <class S>
@@ -31,19 +32,23 @@ template <class P, int CH>
 struct tile_state {
   using S = scalar_of<P>;
   using shape = block_shape<P>;
-  static constexpr int blocks = shape::count, pixels = kTile * kTile;
-  alignas(64) S transmittance[pixels];
-  alignas(64) S channel[CH][pixels];  // forward: colour so far; backward: dL/d(colour)
-  alignas(64) S rest[pixels];  // backward: R
+  static constexpr int blocks = shape::count, pixels = blocks * shape::lanes;
+  static constexpr int width = shape::tile::width, height = shape::tile::height;
+  // kT transmittance   kRest backward: R   kChannel.. forward: colour so far, backward: dL/d(colour)
+  enum plane { kT, kRest, kChannel, kPlanes = kChannel + CH };
+  alignas(64) S data[kPlanes * pixels];
   alignas(64) S block_x[blocks], block_y[blocks];
   P lane_x, lane_y;
   int x0, y0, columns, rows;  // of the picture inside this tile
 
+  S* at(int plane, int k) { return data + plane * pixels + k * shape::lanes; }
+  const S* at(int plane, int k) const { return data + plane * pixels + k * shape::lanes; }
+
   void place(int tile, const bins& b) {
-    x0 = (tile % b.tiles_x) * kTile;
-    y0 = (tile / b.tiles_x) * kTile;
-    columns = std::min(kTile, b.width - x0);
-    rows = std::min(kTile, b.height - y0);
+    x0 = (tile % b.tiles_x) * width;
+    y0 = (tile / b.tiles_x) * height;
+    columns = std::min(width, b.width - x0);
+    rows = std::min(height, b.height - y0);
     for (int k = 0; k < blocks; ++k) {
       block_x[k] = S(x0 + (k % shape::per_row) * shape::width);
       block_y[k] = S(y0 + (k / shape::per_row) * shape::height);
@@ -55,66 +60,114 @@ struct tile_state {
     }
     lane_x = load<P>(lx);
     lane_y = load<P>(ly);
-    for (int i = 0; i < pixels; ++i) transmittance[i] = S(1);
-    if (columns < kTile || rows < kTile)  // lanes outside the picture have ended before they begin
-      for_pixels([&](int lane, int x, int y) {
-        if (x >= columns || y >= rows) transmittance[lane] = S(0);
-      });
+    for (int k = 0; k < blocks; ++k)
+      for (int i = 0; i < shape::lanes; ++i) at(kT, k)[i] = S(1);
+    if (columns == width && rows == height) return;
+    for (int k = 0; k < blocks; ++k)  // lanes outside the picture have ended before they begin
+      for (int i = 0; i < shape::lanes; ++i)
+        if (k % shape::per_row * shape::width + i % shape::width >= columns ||
+            k / shape::per_row * shape::height + i / shape::width >= rows)
+          at(kT, k)[i] = S(0);
   }
 
-  // visit(index in block order, x, y in the tile)
-  template <class Visit>
-  static void for_pixels(const Visit& visit) {
-    for (int k = 0; k < blocks; ++k)
-      for (int i = 0; i < shape::lanes; ++i)
-        visit(k * shape::lanes + i, (k % shape::per_row) * shape::width + i % shape::width,
-              (k / shape::per_row) * shape::height + i / shape::width);
+  // copy(where in block order, where in the picture, how many) for every row of every block that is inside the picture.
+  template <class Copy>
+  void for_runs(int64_t stride, const Copy& copy) const {
+    const bool whole = columns == width && rows == height;
+    for (int y = 0; y < rows; ++y)
+      for (int bx = 0; bx < shape::per_row; ++bx) {
+        const int k = y / shape::height * shape::per_row + bx, x = bx * shape::width;
+        const int inside = whole ? shape::width : std::min(std::max(columns - x, 0), shape::width);
+        copy(k * shape::lanes + y % shape::height * shape::width, (y0 + y) * stride + x0 + x, inside);
+      }
   }
-  void gather(const S* plane, int64_t stride, S* to) const {  // a plane of the picture -> block order, 0 outside
-    if (columns == kTile && rows == kTile) {
-      for (int y = 0; y < kTile; ++y)
-        for (int bx = 0; bx < shape::per_row; ++bx)
-          std::memcpy(
-              to + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
-              plane + (y0 + y) * stride + x0 + bx * shape::width, sizeof(S) * shape::width);
-      return;
-    }
-    for_pixels(
-        [&](int lane, int x, int y) { to[lane] = x < columns && y < rows ? plane[(y0 + y) * stride + x0 + x] : S(0); });
+  void gather(const S* picture, int64_t stride, S* to) const {  // 0 outside
+    if (columns < width || rows < height) std::memset(to, 0, pixels * sizeof(S));
+    for_runs(stride, [&](int lane, int64_t at, int n) {
+      if (n == shape::width)
+        std::memcpy(to + lane, picture + at, sizeof(S) * shape::width);
+      else
+        std::copy_n(picture + at, n, to + lane);
+    });
   }
-  void scatter(const S* from, S* plane, int64_t stride) const {
-    if (columns == kTile && rows == kTile) {
-      for (int y = 0; y < kTile; ++y)
-        for (int bx = 0; bx < shape::per_row; ++bx)
-          std::memcpy(
-              plane + (y0 + y) * stride + x0 + bx * shape::width,
-              from + ((y / shape::height) * shape::per_row + bx) * shape::lanes + (y % shape::height) * shape::width,
-              sizeof(S) * shape::width);
-      return;
-    }
-    for_pixels([&](int lane, int x, int y) {
-      if (x < columns && y < rows) plane[(y0 + y) * stride + x0 + x] = from[lane];
+  void scatter(const S* from, S* picture, int64_t stride) const {
+    for_runs(stride, [&](int lane, int64_t at, int n) {
+      if (n == shape::width)
+        std::memcpy(picture + at, from + lane, sizeof(S) * shape::width);
+      else
+        std::copy_n(from + lane, n, picture + at);
     });
   }
 
-  // Blocks whose pixel centres the Gaussian reaches; a hair generous, the pixel test decides.
-  uint64_t reach(const blob<S>& b) const {
-    const blob<P> wide{P(b.mx), P(b.my), P(b.A2), P(b.B2), P(b.C2), P(b.lo)};
-    const blob_slopes<S> slope = slopes_of(b);
-    const blob_slopes<P> slopes{P(slope.dy_per_dx), P(slope.dx_per_dy)};
-    const P limit(b.lo + S(kLog2Of255 + 2e-3));
-    const P left(S(0.5) - b.mx), top(S(0.5) - b.my), w(S(shape::width - 1)), h(S(shape::height - 1));
-    uint64_t mask = 0;
-    for (int k = 0; k < blocks; k += shape::lanes) {
-      const P x = load<P>(block_x + k) + left, y = load<P>(block_y + k) + top;
-      mask |= uint64_t(to_bits(blob_min_over(wide, slopes, x, y, x + w, y + h) <= limit)) << k;
+  // Blocks with a pixel centre inside the ellipse, as bits row by row; a hair generous, the pixel test decides. Per row
+  // of blocks, the extent of ellipse and strip in x gives a run of blocks. Plain loops of eight: the compiler's lanes.
+  uint64_t reach(const S* r) const {
+    const float A = float(r[kA]), B = float(r[kB]), C = float(r[kC]);
+    const float mx = float(r[kMx]) - float(x0), my = float(r[kMy]) - float(y0);
+    const float det = A * C - B * B, t = reach_of(float(r[kLog2Opacity]));
+    if (!(det > 0)) return ~uint64_t(0);
+    constexpr float across = 1.0f / shape::width;
+    constexpr int n = shape::rows;
+    const float scale = t / det, hx = std::sqrt(scale * C), hy = std::sqrt(scale * A) + kSlack;
+    const float extreme = -B / C * hx, ta = t * A, inverse_a = 1.0f / A;  // extreme: y where x is largest
+    int32_t from[n], to[n];
+    for (int i = 0; i < n; ++i) {
+      const float low = std::max(float(i * shape::height) + 0.5f - my, -hy);
+      const float high = std::min(float(i * shape::height + shape::height) - 0.5f - my, hy);
+      const float ur = std::min(std::max(extreme, low), high), ul = std::min(std::max(-extreme, low), high);
+      const float right = mx + (std::sqrt(std::max(ta - det * ur * ur, 0.0f)) - B * ur) * inverse_a + kSlack;
+      const float left = mx - (std::sqrt(std::max(ta - det * ul * ul, 0.0f)) + B * ul) * inverse_a - kSlack;
+      const float first = left * across + 0.5f * across, end = right * across + (1.0f - 0.5f * across);
+      from[i] = int32_t(first > 0.0f ? std::min(first, 8.0f) : 0.0f);
+      to[i] = low <= high ? std::max(int32_t(end > 0.0f ? std::min(end, 8.0f) : 0.0f), from[i]) : from[i];
     }
+    uint8_t bits[n];
+    for (int i = 0; i < n; ++i) bits[i] = uint8_t((1 << to[i]) - (1 << from[i]));
+    uint64_t mask;
+    std::memcpy(&mask, bits, sizeof mask);
     return mask;
+  }
+};
+
+// The entries of one chunk of a tile list, copied together: block after block walks them in the first-level cache.
+template <class P>
+struct tile_chunk {
+  using S = scalar_of<P>;
+  static constexpr int blocks = block_shape<P>::count, most = int(kChunk);
+  struct entry {
+    blob<S> shape;
+    S channel[4];
+  };
+  alignas(64) entry entries[most];
+  alignas(64) uint32_t mask[2][most + 16];  // block masks, low and high half
+  alignas(64) uint32_t list[most + 16];
+
+  // Entries of this chunk that reach block k, front to back -> list; returns how many.
+  int list_block(int k, int count) {
+    const uint32_t* m = mask[k >> 5];
+    const uint32_t bit = 1u << (k & 31);
+    int n = 0;
+#if defined(__AVX512F__)
+    const __m512i wanted = _mm512_set1_epi32(int(bit)), step = _mm512_set1_epi32(16);
+    __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int i = 0; i < count; i += 16, index = _mm512_add_epi32(index, step)) {
+      const __mmask16 hit = _mm512_test_epi32_mask(_mm512_load_si512(m + i), wanted);
+      _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(hit, index));
+      n += __builtin_popcount(hit);
+    }
+#else
+    for (int i = 0; i < count; ++i) {  // without a branch: whether an entry reaches the block cannot be predicted
+      list[n] = uint32_t(i);
+      n += (m[i] & bit) != 0;
+    }
+#endif
+    return n;
   }
 };
 
 // picture [CH][height][width] (CH = 3: rgb, 4: rgb and depth), transmittance [height][width]. Channels beyond rgb get
 // no background. The background is added here.
+// Blocks are the outer loop: transmittance and colour of a block stay in registers while its Gaussians pass by.
 template <class P, int CH>
 void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, const scalar_of<P>* background,
                             scalar_of<P>* picture, scalar_of<P>* transmittance) {
@@ -123,49 +176,72 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
   constexpr int L = traits<P>::lanes;
   state s;
   s.place(tile, b);
-  std::memset(s.channel, 0, sizeof s.channel);
+  std::memset(s.at(state::kChannel, 0), 0, CH * state::pixels * sizeof(S));
   uint64_t live = 0;
   for (int k = 0; k < state::blocks; ++k)
-    for (int i = 0; i < L; ++i) live |= uint64_t(s.transmittance[k * L + i] > S(0)) << k;
+    for (int i = 0; i < L; ++i) live |= uint64_t(s.at(state::kT, k)[i] > S(0)) << k;
   const uint32_t begin = b.tile_begin[tile], end = b.tile_begin[tile + 1];
-  uint32_t e = begin, masked = begin;
-  for (; e < end && live; ++e) {
-    if (e == masked) {  // in batches: the masks are in memory long before the loop over blocks branches on them
-      const uint32_t until = std::min(masked + kBatch, end);
-      for (; masked < until; ++masked) {
-        if (masked + kAhead < end) __builtin_prefetch(records + int64_t(b.row[masked + kAhead]) * kRecord);
-        b.block_mask[masked] = s.reach(blob_of(records + int64_t(b.row[masked]) * kRecord));
-      }
+  tile_chunk<P> chunk;
+  uint32_t at = begin;
+  while (at < end && live) {
+    const int count = int(std::min(end - at, kChunk));
+    for (int i = 0; i < count; ++i) {
+      if (at + i + kAhead < end) __builtin_prefetch(records + int64_t(b.row[at + i + kAhead]) * kRecord);
+      const S* r = records + int64_t(b.row[at + i]) * kRecord;
+      auto& entry = chunk.entries[i];
+      entry.shape = blob_of(r);
+      for (int c = 0; c < CH; ++c) entry.channel[c] = r[kRed + c];
+      const uint64_t reached = s.reach(r) & live;
+      chunk.mask[0][i] = uint32_t(reached);
+      chunk.mask[1][i] = uint32_t(reached >> 32);
     }
-    uint64_t todo = b.block_mask[e] & live;
-    b.block_mask[e] = todo;
-    if (!todo) continue;
-    const S* r = records + int64_t(b.row[e]) * kRecord;
-    const blob<S> one = blob_of(r);
-    const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
-    P colour[CH];
-    for (int c = 0; c < CH; ++c) colour[c] = P(r[kRed + c]);
-    while (todo) {
+    for (int i = count; i < (count + 15) / 16 * 16; ++i) chunk.mask[0][i] = chunk.mask[1][i] = 0;
+    for (uint64_t todo = live; todo; todo &= todo - 1) {
       const int k = __builtin_ctzll(todo);
-      todo &= todo - 1;
-      const P dx = s.lane_x + P(s.block_x[k] - one.mx), dy = s.lane_y + P(s.block_y[k] - one.my);
-      P T = load<P>(s.transmittance + k * L), alpha;
-      const auto counts = blob_alpha(wide, dx, dy, T, alpha);
-      const P weight = select(counts, min(alpha, P(S(kAlphaMax))) * T, P(S(0)));
-      for (int c = 0; c < CH; ++c) store(s.channel[c] + k * L, fma(weight, colour[c], load<P>(s.channel[c] + k * L)));
-      T = T - weight;
-      store(s.transmittance + k * L, T);
-      if (!any(T >= P(S(kTransmittanceMin)))) live &= ~(uint64_t(1) << k);
+      const int n = chunk.list_block(k, count);
+      if (n == 0) continue;
+      const P x = s.lane_x + P(s.block_x[k]), y = s.lane_y + P(s.block_y[k]), floor{S(kTransmittanceMin)};
+      P T = load<P>(s.at(state::kT, k)), colour[CH];
+      for (int c = 0; c < CH; ++c) colour[c] = load<P>(s.at(state::kChannel + c, k));
+      int i = 0;
+      const auto visit = [&](uint32_t at) {
+        const auto& entry = chunk.entries[at];
+        const blob<S>& one = entry.shape;
+        const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
+        P alpha;
+        const auto counts = blob_alpha(wide, x - wide.mx, y - wide.my, T, alpha);
+        const P weight = select(counts, min(alpha, P(S(kAlphaMax))) * T, P(S(0)));
+        for (int c = 0; c < CH; ++c) colour[c] = fma(weight, P(entry.channel[c]), colour[c]);
+        T = T - weight;
+      };
+      bool open = true;
+      while (i < n && open) {  // in fours: whether a block has ended need not be asked after every Gaussian
+        if (i + 4 <= n) {
+          for (int j = 0; j < 4; ++j) visit(chunk.list[i + j]);
+          i += 4;
+        } else {
+          while (i < n) visit(chunk.list[i++]);
+        }
+        open = any(T >= floor);
+      }
+      store(s.at(state::kT, k), T);
+      for (int c = 0; c < CH; ++c) store(s.at(state::kChannel + c, k), colour[c]);
+      if (open) continue;
+      live &= ~(uint64_t(1) << k);
+      for (; i < n; ++i) chunk.mask[k >> 5][chunk.list[i]] &= ~(1u << (k & 31));  // backward will not visit them
     }
+    for (int i = 0; i < count; ++i) b.block_mask[at + i] = chunk.mask[0][i] | uint64_t(chunk.mask[1][i]) << 32;
+    at += count;
   }
-  b.used[tile] = e - begin;
+  b.used[tile] = at - begin;
   const int64_t plane = int64_t(b.width) * b.height;
   for (int c = 0; c < CH; ++c) {
-    if (c < 3)
-      for (int i = 0; i < state::pixels; ++i) s.channel[c][i] += s.transmittance[i] * background[c];
-    s.scatter(s.channel[c], picture + c * plane, b.width);
+    const S behind = c < 3 ? background[c] : S(0);
+    S *colour = s.at(state::kChannel + c, 0), *T = s.at(state::kT, 0);
+    for (int i = 0; i < state::pixels; ++i) colour[i] += T[i] * behind;
+    s.scatter(colour, picture + c * plane, b.width);
   }
-  s.scatter(s.transmittance, transmittance, b.width);
+  s.scatter(s.at(state::kT, 0), transmittance, b.width);
 }
 
 inline constexpr int kSums = 12;  // 0 g, 1-2 g d, 3-5 g d d, 6-8 colour, 9 depth, 10-11 |position gradient|
@@ -177,25 +253,27 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
                              const scalar_of<P>* g_transmittance, scalar_of<P>* slots) {
   using S = scalar_of<P>;
   using state = tile_state<P, CH>;
-  constexpr int L = traits<P>::lanes;
   const uint32_t begin = b.tile_begin[tile], end = b.tile_begin[tile + 1], stop = begin + b.used[tile];
   for (uint32_t e = stop; e < end; ++e) std::memset(slots + int64_t(b.slot[e]) * kSums, 0, kSums * sizeof(S));
   if (begin == stop) return;
   state s;
   s.place(tile, b);
   const int64_t plane = int64_t(b.width) * b.height;
-  alignas(64) S buffer[state::pixels];
-  for (int i = 0; i < state::pixels; ++i) s.rest[i] = S(0);
-  for (int c = 0; c < CH; ++c) {  // R starts as g.C with the background as a last layer
-    s.gather(g_picture + c * plane, b.width, s.channel[c]);
-    s.gather(picture + c * plane, b.width, buffer);
-    for (int i = 0; i < state::pixels; ++i) s.rest[i] += s.channel[c][i] * buffer[i];
+  alignas(64) S other[state::pixels];
+  S* rest = s.at(state::kRest, 0);
+  std::memset(rest, 0, state::pixels * sizeof(S));
+  const auto add_product = [&](const S* factor) {
+    for (int i = 0; i < state::pixels; ++i) rest[i] += factor[i] * other[i];
+  };
+  if (g_transmittance) {  // the first channel's plane holds g for a moment
+    s.gather(g_transmittance, b.width, s.at(state::kChannel, 0));
+    s.gather(transmittance, b.width, other);
+    add_product(s.at(state::kChannel, 0));
   }
-  if (g_transmittance) {
-    alignas(64) S g_T[state::pixels];
-    s.gather(transmittance, b.width, buffer);
-    s.gather(g_transmittance, b.width, g_T);
-    for (int i = 0; i < state::pixels; ++i) s.rest[i] += g_T[i] * buffer[i];
+  for (int c = 0; c < CH; ++c) {  // R starts as g.C with the background as a last layer
+    s.gather(g_picture + c * plane, b.width, s.at(state::kChannel + c, 0));
+    s.gather(picture + c * plane, b.width, other);
+    add_product(s.at(state::kChannel + c, 0));
   }
   for (uint32_t e = begin; e < stop; ++e) {
     if (e + kAhead < stop) {
@@ -218,15 +296,15 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
     while (todo) {
       const int k = __builtin_ctzll(todo);
       todo &= todo - 1;
-      const P dx = s.lane_x + P(s.block_x[k] - one.mx), dy = s.lane_y + P(s.block_y[k] - one.my);
-      P T = load<P>(s.transmittance + k * L), raw;
+      const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
+      P T = load<P>(s.at(state::kT, k)), raw;
       const auto counts = blob_alpha(wide, dx, dy, T, raw);
       const P alpha = min(raw, limit);
       const P weight = select(counts, alpha * T, zero);
-      P h = load<P>(s.channel[0] + k * L) * colour[0];
-      for (int c = 1; c < CH; ++c) h = fma(load<P>(s.channel[c] + k * L), colour[c], h);
-      const P R = load<P>(s.rest + k * L) - weight * h;
-      store(s.rest + k * L, R);
+      P h = load<P>(s.at(state::kChannel, k)) * colour[0];
+      for (int c = 1; c < CH; ++c) h = fma(load<P>(s.at(state::kChannel + c, k)), colour[c], h);
+      const P R = load<P>(s.at(state::kRest, k)) - weight * h;
+      store(s.at(state::kRest, k), R);
       const P g_alpha = T * h - R * rcp(one_ - alpha);
       const P g = select(counts & (raw <= limit), g_alpha * alpha, zero);  // dL/d log(opacity) at this pixel
       const P gx = g * dx, gy = g * dy;
@@ -236,12 +314,12 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
       sum[3] = fma(gx, dx, sum[3]);
       sum[4] = fma(gx, dy, sum[4]);
       sum[5] = fma(gy, dy, sum[5]);
-      for (int c = 0; c < CH; ++c) sum[6 + c] = fma(weight, load<P>(s.channel[c] + k * L), sum[6 + c]);
+      for (int c = 0; c < CH; ++c) sum[6 + c] = fma(weight, load<P>(s.at(state::kChannel + c, k)), sum[6 + c]);
       if (ABS) {
         sum[10] = sum[10] + abs(fma(A, gx, B * gy));
         sum[11] = sum[11] + abs(fma(B, gx, C * gy));
       }
-      store(s.transmittance + k * L, T - weight);
+      store(s.at(state::kT, k), T - weight);
     }
     sum_lanes<ABS ? 12 : 6 + CH>(sum, out);
   }
