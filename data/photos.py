@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recon.data.parts.assemble import PosedImage, assemble, relative_name
 from recon.data.parts.context import Context, listing, plural
-from recon.data.parts.images import UnreadableImage, find_images, natural_key, probe
+from recon.data.parts.images import HEIC, UnreadableImage, find_images, heic_can_be_read, natural_key, probe
 from recon.data.parts.masks import FOLDERS as MASK_FOLDERS
 from recon.data.parts.sfm import ADVICE, default_work_dir, find_poses
 from recon.errors import InputError
@@ -41,6 +41,8 @@ def read_photos(photos: list[Path], root: Path, format: str, context: Context) -
             usable.append(photo)
         except UnreadableImage as error:
             skipped.append(f"{relative_name(photo, root)} {error}")
+    if len(usable) < 3 and any(p.suffix.lower() in HEIC for p in photos) and not heic_can_be_read():
+        raise InputError("HEIC photos need the package pillow-heif", file=root, fix="pip install 'recon-scene[heic]'")
     if len(usable) < 3:
         what = f"{plural(len(usable), 'photo')} without a camera file: too few to find where they were taken"
         if skipped:

@@ -21,6 +21,8 @@ _PACKAGES = {
     "psutil": ("memory limits", "pip install psutil"),
 }
 _OPTIONAL = {
+    "pillow_heif": ("HEIC photos", "pip install 'recon-scene[heic]'"),
+    "lpips": ("LPIPS in metrics.json, with AlexNet's weights in torch's hub folder", "pip install lpips torchvision"),
     "gsplat": ("only for comparisons in tests", "pip install gsplat"),
 }
 

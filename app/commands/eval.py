@@ -52,15 +52,20 @@ def run(argv: Sequence[str]) -> int:
         raise InputError(f'this run has no views in the split "{arguments.split}"', file=scene.path,
                          fix="Measure on the photos it was fitted to: --split train")
     system = saved_system(config)
-    found = {v.name: {"psnr": v.psnr, "ssim": v.ssim}
-             for v in evaluate.compare(scene.field, system, capture, views)}
-    mean = {key: sum(v[key] for v in found.values()) / len(found) for key in ("psnr", "ssim")}
+    found = {v.name: v.scores for v in evaluate.compare(scene.field, system, capture, views, perceptual=True)}
+    shared = [key for key in ("psnr", "ssim", "lpips") if all(key in v for v in found.values())]
+    mean = {key: sum(v[key] for v in found.values()) / len(found) for key in shared}
     if arguments.json:
         print(json.dumps({"split": arguments.split, **mean, "views": found}))
         return 0
     width = max(len(name) for name in found)
     for name, score in sorted(found.items(), key=lambda item: item[1]["psnr"]):
-        print(f"{name:<{width}}  PSNR {score['psnr']:6.2f}  SSIM {score['ssim']:.4f}")
-    print(f"{'mean':<{width}}  PSNR {mean['psnr']:6.2f}  SSIM {mean['ssim']:.4f}  on {len(views)} "
-          f"{'held-out' if arguments.split == 'test' else 'training'} views")
+        print(f"{name:<{width}}  {_line(score)}")
+    kind = "held-out" if arguments.split == "test" else "training"
+    print(f"{'mean':<{width}}  {_line(mean)}  on {len(views)} {kind} views")
     return 0
+
+
+def _line(score: dict[str, float]) -> str:
+    perceptual = f"  LPIPS {score['lpips']:.4f}" if "lpips" in score else ""
+    return f"PSNR {score['psnr']:6.2f}  SSIM {score['ssim']:.4f}{perceptual}"

@@ -10,6 +10,7 @@ import math
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from recon.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".ppm", ".pgm")
+HEIC = (".heic", ".heif")  # what iPhones write; decoded by the optional package pillow-heif
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".ppm", ".pgm", *HEIC)
 _EXIF_ORIENTATION = 274
 _DEEPEST, _MOST_IMAGES = 3, 100_000  # of a search: nobody means "all of my disk"
 _TRANSPOSE = {
@@ -51,6 +53,23 @@ class Header:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
+@cache
+def heic_can_be_read() -> bool:
+    """Teaches Pillow to open HEIC photos where pillow-heif is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _open(path: Path) -> Image.Image:
+    if path.suffix.lower() in HEIC and not heic_can_be_read():
+        raise UnreadableImage("is a HEIC photo, which needs pillow-heif (pip install pillow-heif)")
+    return Image.open(path)
+
+
 class UnreadableImage(ValueError):
     """Why an image file cannot be used: "is empty", "is truncated (...)", "is not an image"."""
 
@@ -61,7 +80,7 @@ def probe(path: Path) -> Header:
         num_bytes = path.stat().st_size
         if num_bytes == 0:
             raise UnreadableImage("is empty (0 bytes)")
-        with Image.open(path) as image:
+        with _open(path) as image:
             kind = image.format
             if kind in ("JPEG", "MPO", "PNG") and not _is_complete(path, kind, num_bytes):
                 raise UnreadableImage(f"is truncated (the file ends after {_megabytes(num_bytes)})")
@@ -90,12 +109,14 @@ def decode(path: Path, *, rotate: bool = False, at_least: tuple[int, int] | None
     Raises ``InputError`` for a file that cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if rotate else 1
             if at_least is not None and image.format in ("JPEG", "MPO"):
                 image.draft(None, at_least)
             image.load()
             plain = _eight_bit(image)
+    except UnreadableImage as error:
+        raise InputError(str(error), file=path) from None
     except DECODE_ERRORS as error:
         what = "cannot be decoded: the image is damaged"
         raise InputError(what, file=path, fix="Remove it or copy it again") from error

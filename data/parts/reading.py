@@ -95,9 +95,6 @@ def _chosen(path: Path, format: str | None) -> ModuleType:
         if module.matches(path):
             return module
     if path.is_dir():
-        beside = [*path.iterdir(), *(path / "images").glob("*")]
-        if any(p.suffix.lower() in (".heic", ".heif") for p in beside):
-            raise InputError("HEIC photos cannot be read", file=path, fix="Convert them to JPEG first")
         empty = not any(path.iterdir())
         what = "the folder is empty" if empty else "nothing here that can be read"
         raise InputError(what, file=path, fix="Expected photos, a video, or a capture with camera files "

@@ -1,4 +1,4 @@
-"""Quality on held-out views: PSNR and SSIM of the rendered against the real photo."""
+"""Quality on held-out views: PSNR, SSIM and, where it is installed, LPIPS of the rendered against the real photo."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon.fit.photos import Observations
 from recon.fit.system import System
+from recon.ops.perceptual import lpips
 from recon.ops.photometric import ssim
 from recon.types import Capture, View
 
@@ -24,6 +25,12 @@ class ViewResult:
     ssim: float
     photo: Tensor
     render: Tensor
+    lpips: float | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The figures by name; those that were not computed are left out."""
+        return {"psnr": self.psnr, "ssim": self.ssim} | ({} if self.lpips is None else {"lpips": self.lpips})
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
@@ -34,8 +41,12 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
 
 
 @torch.no_grad()
-def compare(field: Any, system: System, capture: Capture, views: Sequence[View]) -> Iterator[ViewResult]:
-    """Renders ``views`` and compares them with their photos, one at a time (pictures are large)."""
+def compare(field: Any, system: System, capture: Capture, views: Sequence[View], *,
+            perceptual: bool = False) -> Iterator[ViewResult]:
+    """Renders ``views`` and compares them with their photos, one at a time (pictures are large).
+
+    ``perceptual`` adds LPIPS where its package and weights are installed, of photos without a mask.
+    """
     observations = Observations(views, capture, system, memory=0)
     for i, view in enumerate(views):
         seen = observations.get(i)
@@ -48,4 +59,5 @@ def compare(field: Any, system: System, capture: Capture, views: Sequence[View])
             ssim(render, target, mask=seen.mask),
             target.permute(1, 2, 0),
             render.permute(1, 2, 0),
+            lpips(render, target) if perceptual and seen.mask is None else None,
         )

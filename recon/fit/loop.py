@@ -138,8 +138,7 @@ class Fit:
         split, views = ("test", self.capture.test) if self.capture.test else ("train", self.capture.train[:8])
         if most_views is not None and len(views) > most_views:
             views = views[:: -(-len(views) // most_views)]
-        compared = compare(self.field, self.system, self.capture, views)
-        results = {r.name: {"psnr": r.psnr, "ssim": r.ssim} for r in compared}
+        results = {r.name: r.scores for r in compare(self.field, self.system, self.capture, views, perceptual=final)}
         mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
         return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
 

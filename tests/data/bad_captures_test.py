@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_captures import COUNT, HEIGHT, WIDTH, WRITERS, Tiny, write_colmap, write_images, write_llff, write_transforms
 
 from recon.data import prepare, read
+from recon.data.parts import images
 from recon.errors import InputError
 
 
@@ -29,8 +30,26 @@ def test_no_such_folder_empty_folder_and_unknown_file(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     assert "nothing here that can be read" in error_of(tmp_path)
     assert "not a capture" in error_of(tmp_path / "notes.txt")
-    (tmp_path / "IMG_1.HEIC").write_bytes(b"x")
-    assert "HEIC" in error_of(tmp_path)
+
+
+def test_heic_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    grey = np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8)
+    for i in range(3):
+        Image.fromarray(np.stack([grey, 255 - grey, grey // 2], 2)).save(tmp_path / f"IMG_{i}.HEIC", quality=95)
+    photo = tmp_path / "IMG_1.HEIC"
+    assert images.probe(photo).size == (64, 48)
+    difference = np.asarray(images.decode(photo), dtype=float)[..., 0] - grey
+    assert abs(difference).mean() < 4
+    photo.write_bytes(photo.read_bytes()[:300])
+    with pytest.raises(InputError, match="damaged"):
+        images.decode(photo)
+    monkeypatch.setattr(images, "heic_can_be_read", lambda: False)
+    monkeypatch.setattr("recon.data.photos.heic_can_be_read", lambda: False)
+    assert "need the package pillow-heif" in error_of(tmp_path)
+    with pytest.raises(InputError, match="pip install pillow-heif"):
+        images.decode(tmp_path / "IMG_0.HEIC")
 
 
 def test_two_photos_only(tmp_path: Path) -> None:
