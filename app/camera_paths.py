@@ -181,10 +181,12 @@ def spiral(cameras: Sequence[Camera], frames: int, size: tuple[int, int] | None 
     return out
 
 
-def around_points(points: Tensor, frames: int, size: tuple[int, int] | None = None) -> list[Camera]:
-    """An orbit around a bare splat file: no photos, so up is -y (as in OpenCV frames) and the distance shows it all.
+def around_points(points: Tensor, frames: int, size: tuple[int, int] | None = None, up: Tensor | None = None
+                  ) -> list[Camera]:
+    """An orbit around a bare file: no photos, so the distance shows it all.
 
-    ``points`` [n, 3] positions; the middle 90 percent of them count.
+    points  [n, 3] positions; the middle 90 percent of them count
+    up      [3] an axis, by default -y (as in OpenCV frames)
     """
     x = points.double()
     if len(x) > 200_000:
@@ -194,13 +196,15 @@ def around_points(points: Tensor, frames: int, size: tuple[int, int] | None = No
     width, height = size or (960, 540)
     focal = 1.2 * min(width, height)
     distance = radius * math.hypot(1.0, 2 * focal / min(width, height))
-    up = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
+    up = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64) if up is None else up.double()
+    aside = torch.tensor([1.0, 0.0, 0.0] if abs(float(up[0])) < 0.9 else [0.0, 1.0, 0.0], dtype=torch.float64)
+    front = torch.linalg.cross(aside, up)
     intrinsics = torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
     base = Camera(width, height, intrinsics, torch.eye(4, dtype=torch.float64))
     out = []
     for i in range(frames):
         angle = 2 * math.pi * i / max(1, frames)
-        level = torch.tensor([math.sin(angle), 0.0, -math.cos(angle)], dtype=torch.float64)
+        level = math.sin(angle) * aside + math.cos(angle) * front
         eye = centre + distance * (math.cos(0.35) * level + math.sin(0.35) * up)
         out.append(_at(base, look_at(eye, centre, up)))
     return out

@@ -23,6 +23,15 @@ _RAMP = np.array([
 ])
 # Black over red to white, for errors.
 _HEAT = np.array([[0.0, 0.0, 0.0], [0.35, 0.04, 0.22], [0.80, 0.16, 0.16], [0.97, 0.55, 0.15], [1.0, 0.95, 0.75]])
+RAMPS = {
+    "blue to yellow": _RAMP,
+    "black to white": np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]),
+    "heat": _HEAT,
+    "rainbow": np.array([
+        [0.19, 0.07, 0.23], [0.27, 0.43, 0.94], [0.13, 0.76, 0.85], [0.35, 0.97, 0.48], [0.74, 0.96, 0.24],
+        [0.98, 0.73, 0.21], [0.92, 0.31, 0.05], [0.48, 0.02, 0.01],
+    ]),
+}
 
 
 def coloured(value: np.ndarray, ramp: np.ndarray = _RAMP) -> np.ndarray:
@@ -41,10 +50,12 @@ def depth_range(depth: Tensor) -> tuple[float, float]:
     return near, max(far, near * (1 + 1e-6))
 
 
-def channel_image(render: Render, channel: str, near_far: tuple[float, float] | None = None) -> np.ndarray:
+def channel_image(render: Render, channel: str, near_far: tuple[float, float] | None = None,
+                  ramp: np.ndarray = _RAMP) -> np.ndarray:
     """A channel of a render as [height, width, 3] uint8.
 
-    Depth is coloured by its inverse (near is bright); normals are 0.5 + 0.5 n in the world; empty places are black.
+    Depth is coloured by its inverse (near is bright) between ``near_far``; normals are 0.5 + 0.5 n in the world; empty
+    places are black.
     """
     value = render.channel(channel).detach()
     if channel == "rgb":
@@ -54,7 +65,7 @@ def channel_image(render: Render, channel: str, near_far: tuple[float, float] | 
         hit = value > 0
         inverse = torch.where(hit, 1.0 / value.clamp_min(1e-12), 0.0)
         span = max(1.0 / max(near, 1e-12) - 1.0 / max(far, 1e-12), 1e-12)
-        colours = coloured(((inverse - 1.0 / max(far, 1e-12)) / span).numpy())
+        colours = coloured(((inverse - 1.0 / max(far, 1e-12)) / span).numpy(), ramp)
         return (np.where(hit.numpy()[..., None], colours, 0.0) * 255 + 0.5).astype(np.uint8)
     if channel == "normal":
         hit = value.norm(dim=-1, keepdim=True) > 1e-3

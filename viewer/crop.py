@@ -27,13 +27,13 @@ class Crop:
     def gaussians(self, whole: Gaussians) -> Gaussians:
         return whole.select(self.inside(whole.means))
 
-    def edit(self, field: Any) -> Cropped:
+    def edit(self, field: Any) -> Frozen:
         """For ``Look.edit``."""
-        return Cropped(self.gaussians(field.gaussians()))
+        return Frozen(self.gaussians(field.gaussians()))
 
 
 @dataclass(frozen=True)
-class Cropped:
+class Frozen:
     """A field that is only looked at."""
 
     fixed: Gaussians

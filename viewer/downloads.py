@@ -38,7 +38,7 @@ def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_
     """
     if suffix not in splat_suffixes("write"):
         raise InputError(f'"{suffix}" is no format that can be written')
-    whole = session.ask(lambda: _copy(session.shown.field)).result(60)
+    whole = session.ask(lambda: snapshot(session.shown.field)).result(60)
     chosen = whole if crop is None else crop.gaussians(whole)
     if len(chosen) == 0:
         raise InputError("nothing is inside the crop box", fix="Make it larger, or switch it off.")
@@ -54,7 +54,8 @@ def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_
         return name, path.read_bytes(), notes
 
 
-def _copy(field: Any) -> Gaussians:
+def snapshot(field: Any) -> Gaussians:
+    """A copy of what the field shows now. Called on the session's thread."""
     g = field.gaussians()
     return Gaussians(**{n: t.detach().clone() for n, t in g.tensors.items()}, antialiased=g.antialiased)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from recon.types import Camera, Render, Similarity, View
+from recon.types import Camera, Mesh, Render, Similarity, View
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,16 @@ class Paint:
     """Colours of the program's own pictures, so that the page and the files look the same.
 
     channel   (render, name) -> [height, width, 3] uint8
-    heat      errors [height, width] in 0..1 -> colours [height, width, 3] in 0..1
+    depth     (render, (near, far) in the world or None for what suits the picture, ramp) -> the same of its depth
+    ramp      (values [...] in 0..1, name of a ramp) -> colours [..., 3] in 0..1
+    ramps     names of the ramps; the first is for depth, ``errors`` for errors
     """
 
     channel: Callable[[Render, str], np.ndarray]
-    heat: Callable[[np.ndarray], np.ndarray]
+    depth: Callable[[Render, tuple[float, float] | None, str], np.ndarray]
+    ramp: Callable[[np.ndarray, str], np.ndarray]
+    ramps: tuple[str, ...]
+    errors: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Page:
     write_video        (file.mp4, pictures [height, width, 3] uint8 of even size, frames per second), or None
     command            the command line that makes this again
     notes              what reading the scene warned about
+    schedule           (step, what changes then) of a fit
+    mesh               in the world, shown from the start, or None
+    make_mesh          draws the scene from its cameras and returns (mesh in the world, notes), or None
+    mesh_frame         (suffix, export_from_world) -> file_from_world: mesh formats declare an axis that points up
     """
 
     title: str
@@ -53,3 +62,7 @@ class Page:
     write_video: Callable[[Path, Iterable[np.ndarray], float], object] | None = None
     command: str = ""
     notes: tuple[str, ...] = ()
+    schedule: tuple[tuple[int, str], ...] = ()
+    mesh: Mesh | None = None
+    make_mesh: Callable[[Callable[[Camera], Render]], tuple[Mesh, tuple[str, ...]]] | None = None
+    mesh_frame: Callable[[str, Similarity], Similarity] = lambda suffix, export_from_world: export_from_world

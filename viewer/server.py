@@ -94,6 +94,11 @@ class Viewer:
         self._ticker.start()
 
     @property
+    def tick_s(self) -> float:
+        """Seconds between two calls of the panels' ``tick``."""
+        return TICK_S
+
+    @property
     def url(self) -> str:
         """Address for a browser on this machine or, with another host, for one elsewhere."""
         host = self.gate.host

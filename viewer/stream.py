@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,21 @@ from torch import Tensor
 
 from recon.fit.session import Look, Picture, Session
 from recon.types import Camera
-from recon.viewer.crop import Crop
+from recon.viewer.crop import Crop, Frozen
 from recon.viewer.page import Page
 from recon.viewer.reproject import nearest, seen_by
 
 CHANNELS = ("rgb", "depth", "normal", "opacity", "error")
 PHOTOS_KEPT = 4
-ERROR_AT_WHITE = 0.25  # mean absolute difference, as in the program's comparisons
+ERRORS = (0.0, 0.25)  # mean absolute differences at the ends of the colours, as in the program's comparisons
 
 
 class Watcher:
     """One browser: how it wants to see the scene, and where it stands.
 
     channel   one of CHANNELS
+    ramp      name of the colours of depth and error, None = the usual ones
+    range     (near, far) of depth in the world, or (low, high) of the error, None = what suits
     photo     index of the photo shown beside the render, None = none;  split  0..1: how much of the width it takes
     pixels    of a full picture, at most
     """
@@ -38,14 +41,18 @@ class Watcher:
     def __init__(self, client: Any, session: Session, page: Page, stream: Stream) -> None:
         self.client, self.session, self.page, self.stream = client, session, page, stream
         self.channel, self.split, self.pixels = "rgb", 0.0, 520_000
+        self.ramp: str | None = None
+        self.range: tuple[float, float] | None = None
         self.photo: int | None = None
         self.crop: Crop | None = None
+        self.time: float | None = None  # of a scene that moves
         self.posted_at = 0.0
         self._asked: Look | None = None
         self.frames = 0
         self.latency_s = 0.0  # from the newest movement to the first picture sent, smoothed
         self.last: Picture | None = None
         self.gone = False
+        self.local = False  # the browser draws for itself
 
     @property
     def id(self) -> int:
@@ -68,7 +75,7 @@ class Watcher:
 
     def post(self) -> None:
         """Asks for pictures from where the browser stands now."""
-        if self.gone:
+        if self.gone or self.local:
             return
         self.posted_at = time.perf_counter()
         want = ["rgb"]
@@ -76,9 +83,20 @@ class Watcher:
             want.append("depth")
         if self.channel in ("normal", "opacity"):
             want.append(self.channel)
-        edit = None if self.crop is None else self.crop.edit
-        self._asked = Look(self.camera(), tuple(want), self._receive, edit)
+        self._asked = Look(self.camera(), tuple(want), self._receive, self.edit())
         self.session.look(self.id, self._asked)
+
+    def edit(self) -> Callable[[Any], Any] | None:
+        """What is drawn in place of the field: one moment of it, what is inside the crop box, or None for all of it."""
+        moment, crop = self.time, self.crop
+        if moment is None:
+            return None if crop is None else crop.edit
+
+        def edited(field: Any) -> Any:
+            still = Frozen(field.gaussians(moment))
+            return still if crop is None else crop.edit(still)
+
+        return edited
 
     def _receive(self, picture: Picture) -> None:
         self.stream.offer(self, picture)
@@ -124,7 +142,7 @@ class Stream:
                 if self._closed:
                     return
                 _, (watcher, picture) = self._waiting.popitem(last=False)
-            if watcher.gone:
+            if watcher.gone or watcher.local:
                 continue
             try:
                 watcher.send(self.painted(watcher, picture), picture)
@@ -136,7 +154,9 @@ class Stream:
         with torch.no_grad():
             render, paint = picture.render, self.page.paint
             if watcher.channel == "error":
-                pixels = self._error(picture)
+                pixels = self._error(picture, watcher)
+            elif watcher.channel == "depth" and render.depth is not None:
+                pixels = paint.depth(render, watcher.range, watcher.ramp or paint.ramps[0])
             else:
                 known = watcher.channel if getattr(render, watcher.channel, None) is not None else "rgb"
                 pixels = paint.channel(render, known)
@@ -153,15 +173,16 @@ class Stream:
         self._photos.move_to_end(index)
         return self._photos[index]
 
-    def _error(self, picture: Picture) -> np.ndarray:
+    def _error(self, picture: Picture, watcher: Watcher) -> np.ndarray:
         """Difference to the nearest photo, carried over by depth; grey where that photo shows nothing."""
         render, views = picture.render, self.page.views
         if not views or render.depth is None:
             return self.page.paint.channel(render, "rgb")
         index = nearest(picture.camera, views)
         colours, valid = seen_by(picture.camera, render.depth, self.photo(index), views[index].camera)
-        difference = (colours - render.rgb.clamp(0, 1)).abs().mean(-1) / ERROR_AT_WHITE
-        heat = self.page.paint.heat(difference.numpy())
+        low, high = watcher.range or ERRORS
+        difference = ((colours - render.rgb.clamp(0, 1)).abs().mean(-1) - low) / max(high - low, 1e-6)
+        heat = self.page.paint.ramp(difference.numpy(), watcher.ramp or self.page.paint.errors)
         return (np.where(valid.numpy()[..., None], heat, 0.25) * 255 + 0.5).astype(np.uint8)
 
     def _split(self, pixels: np.ndarray, picture: Picture, index: int, split: float) -> np.ndarray:

@@ -65,6 +65,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon mesh")
     out = _checked_out(arguments)
     from recon.app.api import load
+    from recon.app.meshing import placed
     from recon.app.sizes import format_bytes
     from recon.export import write_mesh
     from recon.mesh.check import check
@@ -75,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
                          fix="Give the folder of a run.")
     mesh, notes = _surface(scene, arguments)
     report = check(mesh, intersections=arguments.check)
-    similarity, where = _placed(scene, out.suffix.lower(), arguments)
+    similarity, where = placed(scene.cameras, out.suffix.lower(), arguments.up, arguments.scale)
     notes += write_mesh(out, mesh.transformed(similarity))
     for note in (*scene.warnings, *notes):
         print(f"Note        {note}")
@@ -122,83 +123,20 @@ def _box(text: str | None) -> Any:
 
 def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it."""
-    import psutil
     import torch
 
-    from recon.mesh import tsdf
-    from recon.mesh.clean import drop_small_parts, fill_holes
-    from recon.mesh.grid import Grid
+    from recon.app import meshing
 
-    similarity = scene.saved.world_from_source
     cameras = [v.camera for v in scene.saved.subset("train")] or [v.camera for v in scene.saved.views]
 
     def render(camera: Any) -> Any:
         with torch.no_grad():
-            return scene.renderer.render(scene.field, camera, want=("rgb", "depth", "opacity"),
-                                         background=scene.background)
+            return scene.renderer.render(scene.field, camera, want=meshing.WANTED, background=scene.background)
 
-    def spread(shown: Any) -> Any:
-        with torch.no_grad():
-            return tsdf.splat_depth_spread(shown.trace.records, shown.depth, shown.opacity)
-
-    box = _box(arguments.box)
-    if box is None:
-        low, high = tsdf.box_of_views(cameras, render)
-    else:
-        corners = torch.cartesian_prod(*box.T)  # a box of the source may lie turned in the frame of the fit
-        moved = similarity.points(corners)
-        low, high = moved.amin(0), moved.amax(0)
-    wanted = tsdf.TsdfSettings(resolution=arguments.resolution, empty=0.3 if scene.saved.has_alpha else 0.0)
-    settings = tsdf.fit_to_memory(wanted, low, high, 0.5 * psutil.virtual_memory().available)
-    notes: tuple[str, ...] = ()
-    if settings.resolution < wanted.resolution:
-        notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
-    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings, spread)
-    mesh = tsdf.extract(volume, settings.views)
-    mesh, dropped = drop_small_parts(mesh, arguments.smallest_part)
-    if dropped:
-        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped (--smallest_part)",)
-    if arguments.fill_holes > 0:
-        mesh, filled = fill_holes(mesh, arguments.fill_holes)
-        if filled:
-            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed (--fill_holes)",)
-    return mesh.transformed(similarity.inverse()).with_normals(), notes
+    how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes)
+    return meshing.surface(render, cameras, scene.saved.world_from_source, has_alpha=scene.saved.has_alpha, meshing=how)
 
 
 def _described(report: MeshReport, looked: bool) -> str:
     text = str(report)
     return f"{text}, no self-intersections" if looked and not report.self_intersections else text
-
-
-def _placed(scene: Any, suffix: str, arguments: Arguments) -> tuple[Any, str]:
-    """File from source: scale, and the turn that brings the scene's up to the file's; and both in words."""
-    import torch
-
-    from recon.types import Similarity
-
-    up = {".glb": "y", ".obj": "y", ".stl": "z"}.get(suffix, "keep") if arguments.up == "auto" else arguments.up
-    turn, words = torch.eye(3, dtype=torch.float64), "axes of the source"
-    if up != "keep":
-        # Photos are mostly taken upright: up is the source axis nearest to the cameras' mean up.
-        mean = -torch.stack([c.world_from_camera[:3, 1] for c in scene.cameras]).mean(0)
-        axis = int(mean.abs().argmax())
-        up_source = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * (1 if mean[axis] > 0 else -1)
-        turn = _turn(up_source, torch.tensor([0.0, 1.0, 0.0] if up == "y" else [0.0, 0.0, 1.0], dtype=torch.float64))
-        words = f"{up} up"
-    return Similarity(arguments.scale, turn, torch.zeros(3)), words
-
-
-def _turn(a: Any, b: Any) -> Any:
-    """The quarter turn (or half turn, or none) [3, 3] that brings axis a to axis b."""
-    import torch
-
-    if float(a @ b) > 0.5:
-        return torch.eye(3, dtype=torch.float64)
-    axis = torch.linalg.cross(a, b)
-    if float(a @ b) < -0.5:  # half a turn around any other axis
-        axis = torch.roll(b, 1)
-        return 2 * torch.outer(axis, axis) - torch.eye(3, dtype=torch.float64)
-    k = torch.zeros(3, 3, dtype=torch.float64)
-    k[0, 1], k[0, 2], k[1, 2] = -axis[2], axis[1], -axis[0]
-    k = k - k.T
-    return torch.eye(3, dtype=torch.float64) + k + k @ k

@@ -15,17 +15,18 @@ from recon.app.command_line import flag, option
 
 @dataclass(frozen=True)
 class Arguments:
-    """Look at a run, a splat file or the photos of a scene in the browser.
+    """Look at a run, a splat file, a mesh or the photos of a scene in the browser.
 
     Examples:
       recon view runs/fox-gaussians-01
       recon view garden.spz
+      recon view statue.glb
       recon fit photos/ --view          to watch while fitting
 
     The page is for this machine only. With --host it can be opened from elsewhere; its address then holds a token.
     """
 
-    # run folder, splat file made by any program, or a scene (its points and where the photos were taken)
+    # run folder, splat file or mesh made by any program, or a scene (its points and where the photos were taken)
     source: tyro.conf.Positional[Annotated[str, option("RUN|FILE|SCENE")]]
 
     # port of the page, 0 for any that is free

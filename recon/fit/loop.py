@@ -94,15 +94,12 @@ class Fit:
                 self.between_steps()
                 if self._stop:
                     break
-            loss = self._one_step()
+            loss, changes = self.advance()
             while self.problem.warnings:
                 yield Warned(self.step, self.seconds, self.problem.warnings.pop(0))
             smooth_loss = loss if smooth_loss is None else 0.95 * smooth_loss + 0.05 * loss
-            for name, strategy in self.strategies.items():
-                what = strategy.act(self.problem, self.optimizer)
-                if what is not None:
-                    yield Changed(self.step, self.seconds, f"{name}: {what}", self.field.num_primitives)
-            self.problem.step += 1
+            for what in changes:
+                yield Changed(self.step - 1, self.seconds, what, self.field.num_primitives)
             now = time.monotonic()
             if now - last_evaluation >= self.evaluate_every_s and self.step < self.until:
                 result = self.evaluate(most_views=8)
@@ -125,13 +122,16 @@ class Fit:
         self._memory()
         yield Finished(self.step, self.seconds, self._stop, self.field.num_primitives, self._peak)
 
-    def _one_step(self) -> float:
+    def advance(self) -> tuple[float, list[str]]:
+        """One step and what the strategies do after it: the loss, and what they changed, in words."""
         loss = self.optimizer.step(self.problem)
         if not math.isfinite(loss):
             view = self.capture.train[self.problem.seen.index].name
             raise InputError(f"the loss became {loss} at step {self.step} on view {view}",
                              fix="Lower the learning rates, or report this scene; the last checkpoint is intact.")
-        return loss
+        acts = {name: strategy.act(self.problem, self.optimizer) for name, strategy in self.strategies.items()}
+        self.problem.step += 1
+        return loss, [f"{name}: {what}" for name, what in acts.items() if what is not None]
 
     def evaluate(self, final: bool = False, most_views: int | None = None) -> Evaluated:
         """Quality on the held-out views, or on up to eight training views where none are held out."""

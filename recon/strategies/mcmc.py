@@ -1,7 +1,7 @@
 """3DGS as Markov chain Monte Carlo: dead Gaussians move onto live ones, the count grows to a budget, noise explores.
 
 Source: Kheradmand et al., "3D Gaussian Splatting as Markov Chain Monte Carlo", NeurIPS 2024, arXiv 2404.09591.
-Differences: times are shares of the fit.
+Differences: times are shares of the fit; short fits grow faster, so that the budget is reached on time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class Mcmc:
     until: float = 25_000 / 30_000
     # a Gaussian below this opacity is dead and moves
     min_opacity: float = 0.005
-    # the count grows by this share each round
+    # the count grows by this share each round, or faster
     growth: float = 0.05
+    # share of the fit by which the count has reached the budget
+    grown: float = 0.5
     # strength of the position noise, times the learning rate of the means
     noise: float = 5e5
 
@@ -62,7 +64,7 @@ class _Mcmc:
         if len(alive) == 0:
             return "no live Gaussian left"
         n = params.rows
-        added = max(min(s.budget, math.ceil(n * (1 + s.growth))) - n, 0)
+        added = max(min(s.budget, math.ceil(n * self._growth(problem.step + 1, n))) - n, 0)
         if len(dead) + added == 0:
             return None
         donors = alive[torch.multinomial(opacity[alive], len(dead) + added, replacement=True, generator=generator)]
@@ -77,6 +79,11 @@ class _Mcmc:
         optimizer.follow(RowChange(source, fresh))
         share_among_copies(params, torch.bincount(source, minlength=n)[source], s.min_opacity)
         return f"{len(dead)} moved, {added} added"
+
+    def _growth(self, step: int, n: int) -> float:
+        s = self.settings
+        rounds = max((round(s.grown * self.total_steps) - step) // s.every, 0) + 1
+        return max(1 + s.growth, (s.budget / max(n, 1)) ** (1 / rounds))
 
     def _noise(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> None:
         params = problem.field.params

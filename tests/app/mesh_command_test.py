@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recon.app.commands.mesh import _turn
 from recon.app.main import main
+from recon.app.meshing import _turn
 from recon.export import read_mesh
 
 

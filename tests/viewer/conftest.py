@@ -15,17 +15,18 @@ import pytest
 import torch
 from tiny_capture import camera_at, tiny_capture
 
-from recon.app import pictures, video
+from recon.app import video
+from recon.app.viewing import _meshing, paint_of_pictures
 from recon.configs import gaussians
 from recon.fit.loop import Fit
 from recon.fit.session import Session
-from recon.viewer.page import Page, Paint
+from recon.viewer.page import Page
 
 FLAGS = ("--no-sandbox", "--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
          "--ignore-gpu-blocklist", "--disable-background-networking", "--no-first-run", "--disable-sync",
          "--disable-quic")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAINT = Paint(pictures.channel_image, lambda error: pictures.coloured(error, pictures._HEAT))
+PAINT = paint_of_pictures()
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -53,7 +54,8 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
 
     made: list[Shown] = []
 
-    def make(steps: int = 1_000_000, host: str = "127.0.0.1", start: bool = True) -> Shown:
+    def make(steps: int = 1_000_000, host: str = "127.0.0.1", start: bool = True, mesh: Any = None,
+             capture_meshing: bool = False) -> Shown:
         capture = tiny_capture()
         fit = Fit(capture, dataclasses.replace(gaussians.PRESETS["fast"], steps=steps), evaluate_every_s=2.0)
         session = Session.of_fit(fit)
@@ -61,7 +63,8 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
         page = Page("tiny", PAINT, stand, torch.zeros(3, dtype=torch.float64),
                     torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
                     command="recon fit tiny --seed 0", notes=("one photo was cut short",),
-                    write_video=video.write_mp4)
+                    write_video=video.write_mp4, mesh=mesh, schedule=((100, "full resolution"),),
+                    **(_meshing(capture) if capture_meshing else {}))
         shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
         made.append(shown)
         if start:

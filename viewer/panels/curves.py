@@ -1,4 +1,4 @@
-"""Held-out PSNR and training loss over the steps."""
+"""Held-out PSNR and training loss over the steps; dots mark where the schedule changes something."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Panel:
         if not self.fit:
             return
         gui = viewer.server.gui
+        self.schedule = viewer.page.schedule
         self.psnr = gui.add_uplot(_empty(), series=_series("PSNR", "#4aa3ff"), axes=_axes(), scales=_scales(),
                                   title="PSNR, dB", height=110, legend={"show": False}, visible=False, order=10)
         with gui.add_folder("Loss", expand_by_default=False, order=40):
             self.loss = gui.add_uplot(_empty(), series=_series("loss", "#ff9f4a"), axes=_axes(), scales=_scales(),
                                       title="Training loss, smoothed", height=150, legend={"show": False})
+            if self.schedule:
+                gui.add_markdown("\n".join(f"- step {step:,}: {what}" for step, what in self.schedule))
         self.shown = (0, 0)
 
     def tick(self, news: News) -> None:
@@ -31,15 +34,15 @@ class Panel:
         if not self.fit or counts == self.shown:
             return
         if counts[0] != self.shown[0]:
-            self.psnr.data = _thinned(news.psnrs)
+            self.psnr.data = _marked(_thinned(news.psnrs), self.schedule)
             self.psnr.visible = counts[0] > 1  # a curve of one point is only a frame
         if counts[1] != self.shown[1]:
-            self.loss.data = _thinned(news.losses)
+            self.loss.data = _marked(_thinned(news.losses), self.schedule)
         self.shown = counts
 
 
 def _empty() -> tuple[np.ndarray, ...]:
-    return np.zeros(1), np.zeros(1)
+    return np.zeros(1), np.zeros(1), np.full(1, np.nan)
 
 
 def _thinned(points: list[tuple[int, float]]) -> tuple[np.ndarray, ...]:
@@ -49,8 +52,18 @@ def _thinned(points: list[tuple[int, float]]) -> tuple[np.ndarray, ...]:
     return table[:, 0], table[:, 1]
 
 
+def _marked(curve: tuple[np.ndarray, ...], schedule: tuple[tuple[int, str], ...]) -> tuple[np.ndarray, ...]:
+    """(steps, values, marks): points are added on the curve at the steps of the schedule that it has passed."""
+    steps, values = curve
+    at = np.array([step for step, _ in schedule if steps[0] <= step <= steps[-1]], np.float64)
+    all_steps = np.unique(np.concatenate([steps, at]))
+    all_values = np.interp(all_steps, steps, values)
+    return all_steps, all_values, np.where(np.isin(all_steps, at), all_values, np.nan)
+
+
 def _series(name: str, colour: str) -> tuple:
-    return {"label": "step"}, {"label": name, "stroke": colour, "width": 2}
+    mark = {"label": "schedule", "stroke": "#ffffff", "width": 0, "points": {"show": True, "size": 7, "fill": colour}}
+    return {"label": "step"}, {"label": name, "stroke": colour, "width": 2}, mark
 
 
 def _axes() -> tuple:

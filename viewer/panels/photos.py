@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from recon.viewer.patrol import Patrol
 from recon.viewer.server import fly, vertical_fov
 from recon.viewer.stream import quaternion_from_rotation
 
 if TYPE_CHECKING:
-    from recon.viewer.server import Viewer
+    from recon.viewer.server import News, Viewer
     from recon.viewer.stream import Watcher
 
 ORDER = 50
 MOST_FRUSTUMS = 400
 COLOURS = {"train": (120, 170, 255), "test": (255, 190, 90)}
+UNKNOWN = (90, 90, 90)
 THUMBNAIL = 96
 
 
@@ -46,8 +48,32 @@ class Panel:
         with viewer.server.gui.add_folder("Photos", expand_by_default=False, order=50) as self.folder:
             self.visible = viewer.server.gui.add_checkbox("Show where they were taken", True)
             self.pictures = viewer.server.gui.add_checkbox("With pictures", False)
+            self.by_error = viewer.server.gui.add_checkbox(
+                "Coloured by error", False, hint="Dark: the render agrees with the photo; bright: it does not")
+        self.patrol = Patrol(viewer, list(self.handles))
         self.visible.on_update(viewer.guard(self._visibility))
         self.pictures.on_update(viewer.guard(self._visibility))
+        self.by_error.on_update(viewer.guard(self._recolour))
+
+    def tick(self, news: News) -> None:
+        if self.handles and self.by_error.value:
+            self.patrol.go_on()
+            self._recolour(None)
+
+    def _recolour(self, _: Any) -> None:
+        errors = self.patrol.errors if self.by_error.value else {}
+        ramp, name = self.viewer.page.paint.ramp, self.viewer.page.paint.errors
+        low, high = min(errors.values(), default=0.0), max(errors.values(), default=1.0)
+        for index, handle in self.handles.items():
+            colour = COLOURS[self.viewer.page.views[index].split]
+            if index in errors:  # from a fifth of the ramp on: black could not be seen
+                share = 0.2 + 0.8 * (errors[index] - low) / max(high - low, 1e-9)
+                red, green, blue = (round(255 * float(c)) for c in ramp(np.array(share), name))
+                colour = red, green, blue
+            elif self.by_error.value:
+                colour = UNKNOWN
+            if tuple(handle.color) != colour:
+                handle.color = colour
 
     def connect(self, watcher: Watcher) -> None:
         views = self.viewer.page.views

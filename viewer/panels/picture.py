@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recon.viewer.stream import CHANNELS
+import torch
+
+from recon.viewer.stream import CHANNELS, ERRORS
 
 if TYPE_CHECKING:
     from recon.viewer.server import News, Viewer
@@ -33,14 +35,42 @@ class Panel:
         gui = watcher.client.gui
         channel = gui.add_dropdown("Show", tuple(self.labels), initial_value="colour", order=30)
         sharpness = gui.add_dropdown("Sharpness", tuple(SHARPNESS), initial_value="medium", order=31)
-        self.words[watcher.id] = gui.add_markdown("", order=32)
+        ramp = gui.add_dropdown("Colours", ("usual", *self.viewer.page.paint.ramps), initial_value="usual", order=32,
+                                visible=False)
+        given = gui.add_checkbox("Set the range", False, order=33, visible=False)
+        ends = gui.add_vector2("Range", (0.0, 1.0), step=0.001, order=34, visible=False,
+                               hint="Nearest and farthest depth in units of the source, or lowest and highest error")
+        self.words[watcher.id] = gui.add_markdown("", order=35)
 
         def changed(_: Any) -> None:
-            watcher.channel, watcher.pixels = self.labels[channel.value], SHARPNESS[sharpness.value]
+            before, watcher.channel = watcher.channel, self.labels[channel.value]
+            watcher.pixels = SHARPNESS[sharpness.value]
+            scalar = watcher.channel in ("depth", "error")
+            ramp.visible = given.visible = scalar
+            ends.visible = scalar and given.value
+            watcher.ramp = None if ramp.value == "usual" else str(ramp.value)
+            unit = self.viewer.page.world_from_source.scale if watcher.channel == "depth" else 1.0
+            if before != watcher.channel or not given.value:
+                suiting = tuple(round(end / unit, 4) for end in self._suiting(watcher))
+                if suiting != tuple(ends.value):  # setting it calls this again
+                    ends.value = suiting
+            low, high = (float(end) * unit for end in ends.value)
+            watcher.range = (low, max(high, low + 1e-6)) if scalar and given.value else None
             watcher.post()
 
-        channel.on_update(self.viewer.guard(changed))
-        sharpness.on_update(self.viewer.guard(changed))
+        for handle in (channel, sharpness, ramp, given, ends):
+            handle.on_update(self.viewer.guard(changed))
+
+    def _suiting(self, watcher: Watcher) -> tuple[float, float]:
+        """The range that is used where none is given: what to start from when one is set."""
+        shown = watcher.last
+        if watcher.channel != "depth" or shown is None or shown.render.depth is None:
+            return ERRORS
+        hit = shown.render.depth[shown.render.depth > 0]
+        if not 0 < len(hit) < 1 << 24:
+            return 0.0, 1.0
+        near, far = hit.float().quantile(torch.tensor([0.02, 0.98])).tolist()
+        return near, far
 
     def disconnect(self, watcher: Watcher) -> None:
         self.words.pop(watcher.id, None)

@@ -1,0 +1,107 @@
+"""The surface of a scene as triangles: depth of its cameras fused, cleaned, and turned as a file format expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recon.mesh import tsdf
+from recon.types import Camera, Mesh, Similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recon.types import Render
+
+UPS = {".glb": "y", ".obj": "y", ".stl": "z"}  # the axis that points up, where the format or its programs have one
+WANTED = ("rgb", "depth", "opacity")
+
+
+@dataclass(frozen=True)
+class Meshing:
+    """How to mesh.
+
+    resolution     grid cells along the longest side of the box
+    box            [2, 3] low and high corner in the source, or None: around what the cameras show
+    smallest_part  parts smaller than this share of the largest part's surface are dropped
+    fill_holes     holes of up to so many edges are closed
+    """
+
+    resolution: int = 256
+    box: Tensor | None = None
+    smallest_part: float = 0.003
+    fill_holes: int = 30
+
+
+def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
+            has_alpha: bool, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+    """The mesh in the coordinates of the source, and what is to be said about it.
+
+    ``render`` draws the channels ``WANTED`` and leaves its trace in the result; ``cameras`` are in the world.
+    Raises InputError where there is no surface.
+    """
+    import psutil
+
+    from recon.mesh.clean import drop_small_parts, fill_holes
+    from recon.mesh.grid import Grid
+
+    def spread(shown: Any) -> Any:
+        with torch.no_grad():
+            return tsdf.splat_depth_spread(shown.trace.records, shown.depth, shown.opacity)
+
+    if meshing.box is None:
+        low, high = tsdf.box_of_views(cameras, render)
+    else:
+        corners = torch.cartesian_prod(*meshing.box.T)  # a box of the source may lie turned in the frame of the fit
+        moved = world_from_source.points(corners)
+        low, high = moved.amin(0), moved.amax(0)
+    wanted = tsdf.TsdfSettings(resolution=meshing.resolution, empty=0.3 if has_alpha else 0.0)
+    settings = tsdf.fit_to_memory(wanted, low, high, 0.5 * psutil.virtual_memory().available)
+    notes: tuple[str, ...] = ()
+    if settings.resolution < wanted.resolution:
+        notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
+    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings, spread)
+    mesh = tsdf.extract(volume, settings.views)
+    mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
+    if dropped:
+        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped",)
+    if meshing.fill_holes > 0:
+        mesh, filled = fill_holes(mesh, meshing.fill_holes)
+        if filled:
+            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
+    return mesh.transformed(world_from_source.inverse()).with_normals(), notes
+
+
+def placed(cameras: Sequence[Camera], suffix: str, up: str = "auto", scale: float = 1.0) -> tuple[Similarity, str]:
+    """file_from_source: scale, and the turn that brings the scene's up to the file's; and both in words.
+
+    cameras  in the source
+    up       "y", "z", "keep", or "auto" for what the format expects
+    """
+    up = UPS.get(suffix, "keep") if up == "auto" else up
+    turn, words = torch.eye(3, dtype=torch.float64), "axes of the source"
+    if up != "keep":
+        # Photos are mostly taken upright: up is the source axis nearest to the cameras' mean up.
+        mean = -torch.stack([c.world_from_camera[:3, 1] for c in cameras]).mean(0)
+        axis = int(mean.abs().argmax())
+        up_source = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * (1 if mean[axis] > 0 else -1)
+        turn = _turn(up_source, torch.tensor([0.0, 1.0, 0.0] if up == "y" else [0.0, 0.0, 1.0], dtype=torch.float64))
+        words = f"{up} up"
+    return Similarity(scale, turn, torch.zeros(3)), words
+
+
+def _turn(a: Tensor, b: Tensor) -> Tensor:
+    """The quarter turn (or half turn, or none) [3, 3] that brings axis a to axis b."""
+    if float(a @ b) > 0.5:
+        return torch.eye(3, dtype=torch.float64)
+    axis = torch.linalg.cross(a, b)
+    if float(a @ b) < -0.5:  # half a turn around any other axis
+        axis = torch.roll(b, 1)
+        return 2 * torch.outer(axis, axis) - torch.eye(3, dtype=torch.float64)
+    k = torch.zeros(3, 3, dtype=torch.float64)
+    k[0, 1], k[0, 2], k[1, 2] = -axis[2], axis[1], -axis[0]
+    k = k - k.T
+    return torch.eye(3, dtype=torch.float64) + k + k @ k

@@ -1,0 +1,101 @@
+"""Who draws: this computer, or each browser for itself (slow links, smooth turning of finished scenes)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from recon.errors import InputError
+from recon.viewer.downloads import snapshot
+
+if TYPE_CHECKING:
+    from recon.types import Gaussians
+    from recon.viewer.server import News, Viewer
+    from recon.viewer.stream import Watcher
+
+ORDER = 45
+HERE, THERE = "this computer", "your browser"
+REFRESH_S = 10.0  # between two copies of a scene that is being fitted
+FAINTEST = 2 / 255  # opacity below which a browser is not bothered with a Gaussian
+MOST = 1_000_000  # Gaussians that are sent
+SH_C0 = 0.28209479177387814
+
+
+class Panel:
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.handles: dict[int, Any] = {}
+        self.sent: dict[int, tuple[float, int]] = {}
+
+    def connect(self, watcher: Watcher) -> None:
+        if not hasattr(self.viewer.session.shown.field, "gaussians"):
+            return
+        who = watcher.client.gui.add_dropdown(
+            "Drawn by", (HERE, THERE), initial_value=HERE, order=36,
+            hint="Your browser turns the scene smoothly, without view-dependent colour; channels need this computer")
+
+        def chosen(_: Any) -> None:
+            if who.value == THERE:
+                self._send(watcher)
+                watcher.local = True
+                self.viewer.session.leave(watcher.id)
+                behind = self.viewer.session.shown.background.clamp(0, 1).mul(255).round().to(torch.uint8)
+                watcher.client.scene.set_background_image(behind.expand(4, 4, 3).numpy(), format="png")
+            else:
+                self._remove(watcher)
+                watcher.local = False
+                watcher.post()
+
+        who.on_update(self.viewer.guard(chosen))
+
+    def disconnect(self, watcher: Watcher) -> None:
+        self.handles.pop(watcher.id, None)
+        self.sent.pop(watcher.id, None)
+
+    def tick(self, news: News) -> None:
+        """While the scene changes, new copies are sent now and then."""
+        session = self.viewer.session
+        for watcher in list(self.viewer.watchers.values()):
+            when, step = self.sent.get(watcher.id, (0.0, session.step))
+            if watcher.local and step != session.step and time.monotonic() - when > REFRESH_S:
+                self._send(watcher)
+
+    def _send(self, watcher: Watcher) -> None:
+        session = self.viewer.session
+        step = session.step
+        whole = session.ask(lambda: snapshot(session.shown.field)).result(60)
+        shown = whole if watcher.crop is None else watcher.crop.gaussians(whole)
+        if len(shown) == 0:
+            raise InputError("there are no Gaussians to draw")
+        new = watcher.client.scene.add_gaussian_splats("/splats", **for_browser(shown))
+        self.handles[watcher.id], self.sent[watcher.id] = new, (time.monotonic(), step)
+
+    def _remove(self, watcher: Watcher) -> None:
+        handle = self.handles.pop(watcher.id, None)
+        self.sent.pop(watcher.id, None)
+        if handle is not None:
+            handle.remove()
+
+
+def for_browser(g: Gaussians) -> dict[str, np.ndarray]:
+    """Centres [n, 3], covariances [n, 3, 3], colours [n, 3] uint8 without view dependence, and opacities [n, 1]."""
+    opacity = torch.sigmoid(g.logits)
+    rows = opacity >= FAINTEST
+    if int(rows.sum()) > MOST:  # the faintest and smallest are missed least
+        weight = opacity.log() + 2 * g.log_scales.sum(1) / 3
+        rows = torch.zeros_like(rows).index_fill_(0, weight.topk(MOST).indices, True)
+    g, opacity = g.select(rows), opacity[rows]
+    q = torch.nn.functional.normalize(g.quaternions, dim=1)
+    w, x, y, z = q.unbind(1)
+    turn = torch.stack([
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ], dim=1).view(-1, 3, 3)
+    root = turn * g.log_scales.exp()[:, None, :]
+    colour = ((0.5 + SH_C0 * g.sh[:, 0]).clamp(0, 1) * 255).round().to(torch.uint8)
+    return {"centers": g.means.numpy(), "covariances": (root @ root.transpose(1, 2)).numpy(), "rgbs": colour.numpy(),
+            "opacities": opacity[:, None].numpy()}
