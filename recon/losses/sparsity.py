@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from recon.ops.elementwise import sigmoid
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class OpacitySparsity:
     weight: float = 0.01
 
     def of_field(self, field: Any) -> Tensor:
-        return torch.sigmoid(field.params["logits"]).mean()
+        return sigmoid(field.params["logits"]).mean()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.elementwise import sigmoid
 from recon.params import RowChange
 from recon.protocols import Optimizer, Problem
 from recon.strategies.splat_surgery import morton_order, sample_offsets
@@ -99,7 +100,7 @@ class _Densify:
         params["means"].detach()[halves] += torch.cat(offsets)
         params["log_scales"].detach()[halves] -= torch.log(torch.tensor(1.6))
 
-        opacity = torch.sigmoid(params["logits"].detach())
+        opacity = sigmoid(params["logits"].detach())
         faded = opacity < s.min_opacity
         if self.reset_every and step > self.reset_every:
             faded |= params["log_scales"].detach().amax(1).exp() > s.max_size * self.radius

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.elementwise import logit, sigmoid
 from recon.params import Params, RowChange
 from recon.protocols import Optimizer, Problem
 from recon.strategies.splat_surgery import rotate
@@ -58,7 +59,7 @@ class _Mcmc:
 
     def _round(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> str | None:
         s, params = self.settings, problem.field.params
-        opacity = torch.sigmoid(params["logits"].detach())
+        opacity = sigmoid(params["logits"].detach())
         dead = (opacity <= s.min_opacity).nonzero().squeeze(1)
         alive = (opacity > s.min_opacity).nonzero().squeeze(1)
         if len(alive) == 0:
@@ -91,8 +92,8 @@ class _Mcmc:
         if rate is None or self.settings.noise == 0:
             return
         lr = rate("means", problem.step / max(self.total_steps, 1))
-        opacity = torch.sigmoid(params["logits"].detach())
-        amount = torch.sigmoid(-100.0 * (opacity - 0.005)) * (self.settings.noise * lr)
+        opacity = sigmoid(params["logits"].detach())
+        amount = sigmoid(-100.0 * (opacity - 0.005)) * (self.settings.noise * lr)
         rows = (amount > 1e-4 * self.settings.noise * lr).nonzero().squeeze(1)  # the rest would not move visibly
         if len(rows) == 0:
             return
@@ -114,9 +115,9 @@ def share_among_copies(params: Params, copies: Tensor, min_opacity: float) -> No
         return
     n = copies[rows].clamp(max=_MOST_COPIES)
     logits, log_scales = params["logits"].detach(), params["log_scales"].detach()
-    opacity = torch.sigmoid(logits[rows].double())
+    opacity = sigmoid(logits[rows].double())
     new_opacity, factor = copy_rule(opacity, n)
-    logits[rows] = torch.logit(new_opacity.clamp(min_opacity, 1 - 1e-6)).float()
+    logits[rows] = logit(new_opacity.clamp(min_opacity, 1 - 1e-6)).float()
     log_scales[rows] += factor.log().float()[:, None]
 
 

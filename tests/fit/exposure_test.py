@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -48,12 +47,6 @@ def test_a_fit_with_dark_photos() -> None:
     for on in (False, True):
         system = replace(with_steps(gaussians.PRESETS["fast"], 400), exposure=Exposure(on))
         fit = Fit(capture, system, until=48)
-        recent = [fit._one_step() for _ in _steps(fit, 48)][-16:]
+        recent = [fit.advance()[0] for _ in range(48)][-16:]
         losses[on] = sum(recent) / len(recent)
     assert losses[True] < 0.97 * losses[False]
-
-
-def _steps(fit: Fit, count: int) -> Iterator[None]:
-    for _ in range(count):
-        yield
-        fit.problem.step += 1
