@@ -22,7 +22,7 @@ from recon.app import catalogue, reporters, run_folder, sizes
 from recon.app.fitting import FitJob, FitRequest, follow, saved_system
 from recon.app.run_folder import RunFolder
 from recon.errors import InputError
-from recon.types import Camera, Gaussians, Render, Similarity
+from recon.types import Camera, Gaussians, Mesh, Render, Similarity
 from recon.types.render import CHANNELS
 
 if TYPE_CHECKING:
@@ -160,10 +160,11 @@ class Run:
 
         return as_pil(self.render(camera, size).rgb)
 
-    def export(self, path: str | Path) -> tuple[str, ...]:
+    def export(self, path: str | Path, mesh: Mesh | None = None) -> tuple[str, ...]:
         """Writes the scene to .ply, .splat, .spz or .html (a page to look at it), in the coordinates of the source.
 
-        Returns what the file cannot hold. Raises InputError for unknown suffixes and places that cannot be written.
+        ``mesh`` goes into a page too, in the same coordinates; a button switches between the two. Returns what the file
+        cannot hold. Raises InputError for unknown suffixes and places that cannot be written.
         """
         from recon.export import write_splats
 
@@ -171,7 +172,7 @@ class Run:
         if Path(path).suffix.lower() == ".html":
             near = getattr(self.renderer, "near", 0.02) / self._world_from_source.scale
             options = {"cameras": self.cameras, "background": self.background.tolist(), "near": near,
-                       "title": self.path.name if self.folder else self.path.stem}
+                       "title": self.path.name if self.folder else self.path.stem, "mesh": mesh}
         return write_splats(path, self.gaussians, **options)
 
     def __repr__(self) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from recon.types import Render
 
-UPS = {".glb": "y", ".obj": "y", ".stl": "z"}  # the axis that points up, where the format or its programs have one
+# The axis that points up, where the format or the programs that read it have one.
+UPS = {".glb": "y", ".obj": "y", ".stl": "z", ".html": "y"}
+AXES = {name: torch.eye(3, dtype=torch.float64)[i] for i, name in enumerate("xyz")}
 WANTED = ("rgb", "depth", "opacity")
 
 
@@ -88,12 +90,12 @@ def placed(cameras: Sequence[Camera], suffix: str, up: str = "auto", scale: floa
         mean = -torch.stack([c.world_from_camera[:3, 1] for c in cameras]).mean(0)
         axis = int(mean.abs().argmax())
         up_source = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * (1 if mean[axis] > 0 else -1)
-        turn = _turn(up_source, torch.tensor([0.0, 1.0, 0.0] if up == "y" else [0.0, 0.0, 1.0], dtype=torch.float64))
+        turn = quarter_turn(up_source, AXES[up])
         words = f"{up} up"
     return Similarity(scale, turn, torch.zeros(3)), words
 
 
-def _turn(a: Tensor, b: Tensor) -> Tensor:
+def quarter_turn(a: Tensor, b: Tensor) -> Tensor:
     """The quarter turn (or half turn, or none) [3, 3] that brings axis a to axis b."""
     if float(a @ b) > 0.5:
         return torch.eye(3, dtype=torch.float64)

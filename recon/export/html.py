@@ -1,7 +1,7 @@
 """One web page that holds the scene and a viewer for it: opens from a file, needs no network and no other file.
 
-The page is ``web/page.html`` with its parts put in: style, shaders, the scripts and the splats (packed as
-``page_packing`` says, in base64). The scripts are ES modules in the repository and become one script here.
+The page is ``web/page.html`` with its parts put in: style, shaders, the scripts, and the splats and triangles (packed
+as ``page_packing`` and ``page_mesh`` say, in base64). The scripts are ES modules in the repository and become one here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 
 from recon.errors import InputError
+from recon.export.mesh_file import checked
+from recon.export.page_mesh import PackedMesh, pack_mesh
 from recon.export.page_packing import pack
 from recon.export.page_view import extent, middle_of_views, outside_camera, up_of_cameras
 from recon.export.splat_file import arrays_to_write, sigmoid
 from recon.formats.files import atomic_output
-from recon.types import Camera, Gaussians
+from recon.types import Camera, Gaussians, Mesh
 
 # Each after the ones it imports from.
-MAIN_SCRIPTS = ("vectors.js", "view.js", "scene.js", "renderer.js", "photos.js", "motion.js", "controls.js",
-                "interface.js", "main.js")
+MAIN_SCRIPTS = ("vectors.js", "view.js", "unpack.js", "scene.js", "mesh.js", "renderer.js", "photos.js", "motion.js",
+                "controls.js", "interface.js", "main.js")
 WORKER_SCRIPTS = ("unpack.js", "sort.js", "worker.js")
-SHADERS = ("splat.vert", "splat.frag", "screen.vert", "screen.frag", "lines.vert", "lines.frag")
+SHADERS = tuple(f"{name}.{kind}" for name in ("splat", "screen", "lines", "mesh") for kind in ("vert", "frag"))
 NEAR = 0.02  # nearest distance that is drawn, by the distance of the cameras from what they look at
 
 
@@ -42,6 +44,7 @@ def write_splats(
     up: Sequence[float] | None = None,
     near: float | None = None,
     background: Sequence[float] = (0.0, 0.0, 0.0),
+    mesh: Mesh | None = None,
 ) -> tuple[str, ...]:
     """Writes a page that shows the splats. Returns what was left out.
 
@@ -52,39 +55,65 @@ def write_splats(
     up          [3] direction, by default from the cameras, else -y
     near        splats nearer to the viewer than this are not drawn, in units of the scene
     background  [3] colour 0..1
+    mesh        of the same scene in the same frame: a button switches between the two
     """
     arrays, warnings = arrays_to_write(gaussians)
     visible = sigmoid(arrays.logits) > 1 / 255  # the renderer never draws the others
     arrays = arrays.rows(visible)
     if len(arrays) == 0:
         raise InputError("there are no visible splats to write", file=path, fix="Export a scene that is not empty.")
+    packed = pack(arrays)
+    about = {"packing": packed.layout, "degree": gaussians.sh_degree, "antialiased": gaussians.antialiased,
+             "background": [float(c) for c in background]}
+    packed_mesh = None
+    if mesh is not None:
+        checked(mesh, path)
+        packed_mesh = pack_mesh(mesh)
+    _write(path, arrays.means, about, packed.data, packed_mesh, f"{len(arrays):,} Gaussians", comments=comments,
+           cameras=cameras, title=title, up=np.array([0.0, -1.0, 0.0]) if up is None else _direction(up), near=near,
+           up_of_photos=up is None)
+    return warnings
+
+
+def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
+    """Writes a page that shows a mesh whose frame is already y up. A texture is kept as colours of the vertices."""
+    vertices, _ = checked(mesh, path)
+    packed = pack_mesh(mesh)
+    about = {"packing": None, "background": [0.1, 0.105, 0.115]}
+    _write(path, vertices, about, b"", packed, "", comments=(), cameras=(), title=None, up=np.array([0.0, 1.0, 0.0]),
+           near=None, up_of_photos=False)
+    return ("the texture was reduced to colours of the vertices",) if mesh.texture is not None else ()
+
+
+def _write(path: str | Path, points: np.ndarray, about: dict[str, Any], splats: bytes, mesh: PackedMesh | None,
+           count: str, *, comments: tuple[str, ...], cameras: Sequence[Camera], title: str | None, up: np.ndarray,
+           near: float | None, up_of_photos: bool) -> None:
     cameras = [c for c in cameras if bool(np.isfinite(c.world_from_camera.numpy()).all())]
-    up_vector = _direction(up) if up is not None else up_of_cameras(cameras) if cameras else np.array([0.0, -1.0, 0.0])
-    start = cameras[0] if cameras else outside_camera(arrays.means, up_vector)
-    target = middle_of_views(cameras, arrays.means) if cameras else extent(arrays.means)[0]
+    if up_of_photos and cameras:
+        up = up_of_cameras(cameras)
+    start = cameras[0] if cameras else outside_camera(points, up)
+    target = middle_of_views(cameras, points) if cameras else extent(points)[0]
     if near is None:
         reach = [float(np.linalg.norm(c.centre.numpy() - target)) for c in cameras or [start]]
         near = NEAR * max(float(np.median(reach)), 1e-9)
-
-    packed = pack(arrays)
     title = title or Path(path).stem
-    scene = {
-        "title": title, "packing": packed.layout, "degree": gaussians.sh_degree,
-        "antialiased": gaussians.antialiased, "near": near, "background": [float(c) for c in background],
-        "up": up_vector.tolist(), "target": target.tolist(), "start": _plain(start),
-        "cameras": [_plain(c) for c in cameras],
+    scene = about | {
+        "title": title, "mesh": None if mesh is None else mesh.layout, "near": near, "up": up.tolist(),
+        "target": target.tolist(), "start": _plain(start), "cameras": [_plain(c) for c in cameras],
     }
+    if mesh is not None:
+        count = " · ".join(filter(None, (count, f"{mesh.layout['faces']:,} triangles")))
     page = _page({
-        "TITLE": html.escape(title), "COUNT": f"{len(arrays):,}", "STYLE": _asset("style.css"),
+        "TITLE": html.escape(title), "COUNT": count, "STYLE": _asset("style.css"),
         "COMMENTS": html.escape("\n".join(comments)).replace("--", "- -"),
         "SHADERS": "\n".join(f'<script type="text/plain" id="{name}">{_asset(name)}</script>' for name in SHADERS),
         "WORKER": _joined(WORKER_SCRIPTS), "MAIN": _joined(MAIN_SCRIPTS),
         "SCENE": json.dumps(_rounded(scene), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c"),
-        "SPLATS": base64.b64encode(packed.data).decode("ascii"),
+        "SPLATS": base64.b64encode(splats).decode("ascii"),
+        "MESH": "" if mesh is None else base64.b64encode(mesh.data).decode("ascii"),
     })
     with atomic_output(path) as file:
         file.write(page.encode("utf-8"))
-    return warnings
 
 
 def _page(parts: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recon.app.main import main
-from recon.app.meshing import _turn
+from recon.app.meshing import quarter_turn
 from recon.export import read_mesh
 
 
@@ -48,7 +48,7 @@ def test_turns_are_rotations() -> None:
     axes = [sign * torch.eye(3, dtype=torch.float64)[i] for i in range(3) for sign in (1, -1)]
     for a in axes:
         for b in axes:
-            turn = _turn(a, b)
+            turn = quarter_turn(a, b)
             torch.testing.assert_close(turn @ a, b)
             torch.testing.assert_close(turn @ turn.T, torch.eye(3, dtype=torch.float64))
             assert float(torch.linalg.det(turn)) == pytest.approx(1)

@@ -2,15 +2,18 @@
 
 const element = (id) => document.getElementById(id);
 
-/** `actions`: {mode, photos, step(by), home} are called by the buttons. */
+/** `actions`: {mode, photos, step(by), home, mesh} are called by the buttons; `both`: there are splats and a mesh. */
 export class Interface {
-  constructor(actions, photoCount) {
+  constructor(actions, photoCount, both) {
     this.photoCount = photoCount;
     element("mode").onclick = actions.mode;
     element("photos").onclick = actions.photos;
     element("previous").onclick = () => actions.step(-1);
     element("next").onclick = () => actions.step(1);
     element("home").onclick = actions.home;
+    element("triangles").onclick = actions.mesh;
+    element("triangles").hidden = !both;
+    for (const row of document.querySelectorAll("[data-needs=both]")) row.hidden = !both;
     element("help-button").onclick = () => this.help();
     element("help").onclick = () => this.help(false);
     element("fullscreen").onclick = () => this.fullscreen();
@@ -43,6 +46,11 @@ export class Interface {
     element("photos").setAttribute("aria-pressed", String(visible));
     element("photo-bar").hidden = !visible;
     element("photo-name").textContent = current < 0 ? `${this.photoCount} photos` : `Photo ${current + 1} of ${this.photoCount}`;
+  }
+
+  mesh(shown) {
+    element("triangles").setAttribute("aria-pressed", String(shown));
+    this.say(shown ? "The surface as triangles" : "The scene as Gaussians");
   }
 
   help(show = element("help").hidden) {

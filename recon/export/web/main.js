@@ -7,18 +7,28 @@ import { Photos } from "./photos.js";
 import { Motion } from "./motion.js";
 import { control } from "./controls.js";
 import { Interface } from "./interface.js";
+import { meshHit, unpackMesh } from "./mesh.js";
+import { bytesFromBase64, inflate } from "./unpack.js";
 
 const MOST_DENSE = 2; // device pixels per CSS pixel that are drawn at most
 const REST = 180; // milliseconds after the last movement until the picture becomes sharp
 const COARSEST = 0.3;
 const textOf = (id) => document.getElementById(id).textContent;
 
+/** The text of a part of the page, which goes: it is a third larger than what it holds. */
+function taken(id) {
+  const part = document.getElementById(id);
+  part.remove();
+  return part.textContent.trim();
+}
+
 async function start() {
   const settings = JSON.parse(textOf("scene"));
   const canvas = document.getElementById("canvas");
   const photos = new Photos(settings.cameras, settings.target);
   const motion = new Motion(startView(settings), settings.target, settings.up);
-  const ui = new Interface({ mode: switchMode, photos: togglePhotos, step: stepPhoto, home: goHome }, photos.views.length);
+  const ui = new Interface({ mode: switchMode, photos: togglePhotos, step: stepPhoto, home: goHome, mesh: toggleMesh },
+    photos.views.length, Boolean(settings.packing && settings.mesh));
   let failed = false;
   const fail = (error) => {
     failed = true;
@@ -34,9 +44,13 @@ async function start() {
   }
   renderer.setLines(photos.segments());
   const scene = new Scene(textOf("worker"), (share) => ui.progress(0.1 + 0.9 * share), (message) => fail(new Error(message)));
-  const packed = document.getElementById("splats");
-  renderer.load(await scene.load(packed.textContent.trim(), settings.packing, renderer.columns));
-  packed.remove(); // the text is a third larger than the scene
+  if (settings.packing) renderer.load(await scene.load(taken("splats"), settings.packing, renderer.columns));
+  let mesh = null;
+  if (settings.mesh) {
+    mesh = unpackMesh(await inflate(bytesFromBase64(taken("mesh"))), settings.mesh);
+    renderer.loadMesh(mesh, settings.mesh.coloured, textOf);
+    renderer.showMesh = !settings.packing;
+  }
 
   let scheduled = false;
   let sorting = false;
@@ -95,6 +109,7 @@ async function start() {
   }
 
   async function sort() {
+    if (!settings.packing) return;
     const row = cameraRows(motion.view)[2];
     if (sorting || (sortedFor && row.every((x, i) => x === sortedFor[i]))) return;
     sorting = true;
@@ -131,7 +146,8 @@ async function start() {
     const [right, down, forward] = view.axes;
     const ray = add(add(forward, right, (x - cx) / fx), down, (y - cy) / fy);
     const cone = 6 / fx;
-    const distance = await scene.hit(view.position, unit(ray), cone, settings.near);
+    const distance = renderer.showMesh ? meshHit(mesh, view.position, unit(ray))
+      : await scene.hit(view.position, unit(ray), cone, settings.near);
     if (distance === null) return ui.say("Nothing there to turn about");
     const point = add(view.position, unit(ray), distance);
     const depth = distance / length(ray);
@@ -143,6 +159,13 @@ async function start() {
   function switchMode() {
     motion.mode = motion.mode === "orbit" ? "fly" : "orbit";
     ui.mode(motion.mode);
+  }
+
+  function toggleMesh() {
+    if (!settings.packing || !mesh) return;
+    renderer.showMesh = !renderer.showMesh;
+    ui.mesh(renderer.showMesh);
+    invalidate();
   }
 
   function togglePhotos() {
@@ -161,7 +184,7 @@ async function start() {
 
   function key(name) {
     const action = {
-      m: switchMode, p: togglePhotos, r: goHome, h: () => ui.help(), "?": () => ui.help(), f: () => ui.fullscreen(),
+      m: switchMode, p: togglePhotos, t: toggleMesh, r: goHome, h: () => ui.help(), "?": () => ui.help(), f: () => ui.fullscreen(),
       u: () => ui.hide(), "[": () => stepPhoto(-1), "]": () => stepPhoto(1), escape: () => ui.help(false),
       "+": () => zoomBy(-0.25), "=": () => zoomBy(-0.25), "-": () => zoomBy(0.25),
     }[name];
@@ -188,9 +211,9 @@ async function start() {
     const view = viewOfCamera(camera);
     pictures++;
     try {
-      const order = await scene.sort(cameraRows(view)[2], settings.near);
+      const order = settings.packing ? await scene.sort(cameraRows(view)[2], settings.near) : null;
       [canvas.width, canvas.height] = [camera.width, camera.height];
-      renderer.setOrder(order);
+      if (order) renderer.setOrder(order);
       renderer.draw(view, [camera.fx, camera.fy, camera.cx, camera.cy], 1, []);
       return canvas.toDataURL("image/png");
     } finally {
@@ -203,7 +226,7 @@ async function start() {
   await sort(); // so that the first picture is a right one
   ui.progress(null);
   invalidate();
-  return { picture, motion, photos, scene, settings, flyToPhoto, quality: () => quality };
+  return { picture, motion, photos, scene, settings, flyToPhoto, toggleMesh, quality: () => quality };
 }
 
 function startView(settings) {

@@ -1,5 +1,6 @@
 // WebGL2: splats into a picture of half floats (8 bits would add a rounding per layer), then onto the screen.
 import { cameraRows } from "./view.js";
+import { MeshLayer } from "./mesh.js";
 
 const BATCH = 2048; // splats per instance, as in splat.vert
 
@@ -20,6 +21,8 @@ export class Renderer {
       screen: program(gl, shaderText("screen.vert"), shaderText("screen.frag")),
       lines: program(gl, shaderText("lines.vert"), shaderText("lines.frag")),
     };
+    this.mesh = null; // a MeshLayer
+    this.showMesh = false; // in place of the splats
     this.count = 0;
     this.order = null;
     this.splats = gl.createVertexArray();
@@ -44,6 +47,12 @@ export class Renderer {
   load({ shapes, lights }) {
     this.shapes = this.#dataTexture(shapes);
     this.lights = this.#dataTexture(lights.length ? lights : new Uint32Array(this.columns * 4));
+  }
+
+  /** Takes the triangles that ``unpackMesh`` made. */
+  loadMesh(mesh, coloured, shaderText) {
+    const { gl } = this;
+    this.mesh = new MeshLayer(gl, program(gl, shaderText("mesh.vert"), shaderText("mesh.frag")), mesh, coloured);
   }
 
   #dataTexture(data) {
@@ -99,15 +108,10 @@ export class Renderer {
     const { gl, canvas } = this;
     const width = Math.max(1, Math.round(canvas.width * scale));
     const height = Math.max(1, Math.round(canvas.height * scale));
-    this.#prepare(width, height);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
-    gl.viewport(0, 0, width, height);
-    gl.clearColor(...this.settings.background, 1);
-    gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.enable(gl.BLEND);
-    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     const ratio = [width / canvas.width, height / canvas.height];
-    this.#drawSplats(view, intrinsics.map((x, i) => x * ratio[i % 2]), [width, height]);
+    const scaled = intrinsics.map((x, i) => x * ratio[i % 2]);
+    const { picture, share } = this.showMesh && this.mesh
+      ? this.#meshPicture(view, scaled, [width, height]) : this.#splatPicture(view, scaled, [width, height]);
 
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, canvas.width, canvas.height);
@@ -115,15 +119,34 @@ export class Renderer {
     const { use, uniforms } = this.programs.screen;
     gl.useProgram(use);
     gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, this.picture);
+    gl.bindTexture(gl.TEXTURE_2D, picture);
     const filter = scale < 1 ? gl.LINEAR : gl.NEAREST;
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, filter);
     gl.uniform1i(uniforms.picture, 0);
-    gl.uniform2f(uniforms.share, width / this.pictureSize[0], height / this.pictureSize[1]);
+    gl.uniform2f(uniforms.share, ...share);
     gl.bindVertexArray(this.nothing);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     if (lines.length) this.#drawLines(view, intrinsics, lines);
     gl.bindVertexArray(null);
+  }
+
+  #splatPicture(view, intrinsics, [width, height]) {
+    const { gl } = this;
+    this.#prepare(width, height);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
+    gl.viewport(0, 0, width, height);
+    gl.clearColor(...this.settings.background, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    this.#drawSplats(view, intrinsics, [width, height]);
+    return { picture: this.picture, share: [width / this.pictureSize[0], height / this.pictureSize[1]] };
+  }
+
+  #meshPicture(view, intrinsics, size) {
+    const camera = (uniforms) => this.#camera(uniforms, view, intrinsics, size);
+    this.mesh.draw(camera, size, this.settings.background);
+    return { picture: this.mesh.picture, share: [1, 1] };
   }
 
   #camera(uniforms, view, intrinsics, size) {
