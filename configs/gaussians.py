@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recon.fields.gaussians import GaussianSettings
-from recon.fit.system import Resolution, System
+from recon.fit.system import Dropout, Resolution, System
 from recon.losses.photometric import Photometric
 from recon.optim.adam import AdamSettings
 from recon.optim.schedule import Schedule
@@ -48,6 +48,7 @@ _SHORT = replace(
         "sh_rest": Schedule(1e-3, 2.5e-4),
     }),
     resolution=Resolution(start=2.0, until=0.4),
+    dropout=Dropout(0.2),
 )
 
 PRESETS = {

@@ -62,7 +62,10 @@ class Renderer(Protocol):
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
-        """``background`` [3] colour behind everything; ``want`` names the channels, see ``recon.types.render``."""
+        """``background`` [3] colour behind everything; ``want`` names the channels, see ``recon.types.render``.
+
+        A renderer of systems with dropout also takes ``drop``, a ``recon.types.Drop``.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from recon.fit.evaluate import compare
 from recon.fit.events import Evaluated, Event, Finished, Saved, Started, Warned
 from recon.fit.loop import Fit
 from recon.fit.plan import with_steps
-from recon.fit.system import Exposure, System
+from recon.fit.system import Dropout, Exposure, System
 from recon.ops.native import native
 from recon.types import Capture, Photo
 
@@ -155,6 +155,7 @@ def test_settings_that_no_preset_uses(capture: Capture, tmp_path: Path) -> None:
         base, field=replace(base.field, antialiased=True, random_points=400),  # type: ignore[type-var]
         renderer=replace(base.renderer, absolute_gradient=True),  # type: ignore[type-var]
         exposure=Exposure(enabled=True), background="random", strategies={**base.strategies, "densify": densify},
+            dropout=Dropout(),  # presets have it
     )  # fmt: skip
     straight = Fit(capture, system)
     before = _likeness(straight)

@@ -12,7 +12,7 @@ from recon.fit.exposure import ExposureCorrection
 from recon.fit.photos import Observations
 from recon.fit.system import System
 from recon.protocols import Regularizer
-from recon.types import Capture, Observation, Render
+from recon.types import Capture, Drop, Observation, Render
 
 
 class FitProblem:
@@ -37,6 +37,8 @@ class FitProblem:
         self._epoch = -1
         self._pictured = {n: loss for n, loss in system.losses.items() if not isinstance(loss, Regularizer)}
         self._fielded = {n: loss for n, loss in system.losses.items() if isinstance(loss, Regularizer)}
+        d = system.dropout
+        self._dropout = min(max(d.share, 0.0), 0.9) if len(capture.train) < d.photos else 0.0
         self._want = {"rgb"}.union(*(loss.channels for loss in self._pictured.values()))
 
     def scale(self, step: int) -> float:
@@ -82,7 +84,9 @@ class FitProblem:
         draw = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)
-        render = draw(self.field, seen.camera, background=seen.background, want=self._want)
+        share = self._dropout * self.step / max(self.total_steps, 1)
+        more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
+        render = draw(self.field, seen.camera, background=seen.background, want=self._want, **more)
         self.render = render
         if self.exposure is not None:
             corrected = self.exposure.apply(render.rgb, seen.index)

@@ -37,6 +37,19 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class Dropout:
+    """Leaves out a random part of the primitives in each step, so that none explains a photo alone.
+
+    Source: Park et al., "DropGaussian", CVPR 2025, arXiv 2504.00773. Against haze before the cameras of few photos.
+    """
+
+    # share that is left out at the end of the fit; it grows evenly from none
+    share: float = 0.0
+    # only with fewer photos than this to fit: well covered scenes lose by it
+    photos: int = 60
+
+
+@dataclass(frozen=True)
 class System:
     """A method with all its settings; times and counts are for the whole fit."""
 
@@ -52,6 +65,8 @@ class System:
     # what is behind everything; auto: black for opaque photos, white where photos have alpha; random: new each step
     background: Literal["auto", "black", "white", "random"] = "auto"
     resolution: Resolution = dataclasses.field(default_factory=Resolution)
+    # leaving out primitives at random, against overfitting of few photos
+    dropout: Dropout = dataclasses.field(default_factory=Dropout)
     # colours of each photo may differ by an affine map (changing light, automatic exposure)
     exposure: Exposure = dataclasses.field(default_factory=Exposure)
     # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty

@@ -22,7 +22,7 @@ from recon.ops.native import native
 from recon.types import Camera
 
 RECORD = 12
-CENTRE, CONIC, OPACITY, COLOUR, DEPTH, RADIUS = slice(0, 2), slice(2, 5), 5, slice(6, 9), 9, 11
+CENTRE, CONIC, OPACITY, COLOUR, DEPTH, LOG2_OPACITY, RADIUS = slice(0, 2), slice(2, 5), 5, slice(6, 9), 9, 10, 11
 ABS_GRADIENT = slice(10, 12)
 DILATION = 0.3  # pixels^2, the low-pass of the original
 

@@ -5,6 +5,7 @@ Source: Kerbl et al. 2023, arXiv 2308.04079; kernels in cuda/splat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from recon.ops.splat import (
     CENTRE,
     COLOUR,
     DEPTH,
+    LOG2_OPACITY,
+    OPACITY,
     RADIUS,
     Projection,
     composite,
@@ -24,9 +27,27 @@ from recon.ops.splat import (
     project_backward_adam_,
 )
 from recon.params import Params
-from recon.types import Camera, Render
+from recon.types import Camera, Drop, Render
 
 ROWS = ("means", "log_scales", "quaternions", "logits", "sh0", "sh_rest")
+
+
+def thinned_(records: Tensor, drop: Drop) -> Tensor:
+    """Changes records [n, 12] in place: radius 0 means not drawn. Opacities may exceed 1; alpha is limited later."""
+    out = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed)) < drop.share
+    records[:, RADIUS].masked_fill_(out, 0.0)
+    records[:, OPACITY] *= drop.gain
+    records[:, LOG2_OPACITY] += math.log2(drop.gain)
+    return records
+
+
+def thinned(records: Tensor, drop: Drop) -> Tensor:
+    """The same for records that autograd goes through."""
+    changed = thinned_(records.detach().clone(), drop)
+    factor = torch.ones(records.shape[1], dtype=records.dtype)
+    factor[OPACITY] = drop.gain
+    through = records * factor * (changed[:, RADIUS, None] > 0)
+    return changed + (through - through.detach())
 
 
 @dataclass
@@ -42,6 +63,7 @@ class SplatTrace:
     camera: Camera
     settings: Projection
     deferred: bool = False
+    dropped: Drop | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,10 +91,10 @@ class SplatTrace:
 
         Gradients that regularizers left on log_scales and logits are added; others are not expected.
         """
-        assert self.records.grad is not None, "update_ comes after the backward pass"
+        gradient = self._gradient_of_all()
         project_backward_adam_(
             [params[n] for n in ROWS], [moments[n][0] for n in ROWS], [moments[n][1] for n in ROWS],
-            [rates.get(n, 0.0) for n in ROWS], self.camera, self.settings, self.records.detach(), self.records.grad,
+            [rates.get(n, 0.0) for n in ROWS], self.camera, self.settings, self.records.detach(), gradient,
             step=step, beta1=beta1, beta2=beta2, eps=eps,
             extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad,
         )
@@ -81,7 +103,16 @@ class SplatTrace:
         """Completes a deferred backward pass: adds dL/dp to every parameter's ``grad``."""
         means, log_scales, quaternions, logits, sh0, sh_rest = (params[n] for n in ROWS)
         records = project(means, log_scales, quaternions, logits, sh0, sh_rest, self.camera, self.settings)
-        records.backward(self.records.grad)
+        gradient = self._gradient_of_all()
+        records.backward(gradient)
+
+    def _gradient_of_all(self) -> Tensor:
+        """dL/d records, by the opacities that the Gaussians have when none is left out."""
+        assert self.records.grad is not None, "this comes after the backward pass"
+        if self.dropped is not None:
+            self.records.grad[:, OPACITY] *= self.dropped.gain
+            self.dropped = None
+        return self.records.grad
 
 
 @dataclass(frozen=True)
@@ -96,28 +127,30 @@ class SplatRenderer:
     absolute_gradient: bool = False
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
-               want: Collection[str] = ("rgb",)) -> Render:
+               want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
         """``field`` is a GaussianField (differentiable in its params) or has ``gaussians()``; see Renderer."""
-        return self._render(field, camera, background, want, deferred=False)
+        return self._render(field, camera, background, want, drop, deferred=False)
 
     def render_deferred(self, field: Any, camera: Camera, *, background: Tensor | None = None,
-                        want: Collection[str] = ("rgb",)) -> Render:
+                        want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
         """As ``render``, but a backward pass stops at ``trace.records``, to be completed by the trace."""
-        return self._render(field, camera, background, want, deferred=True)
+        return self._render(field, camera, background, want, drop, deferred=True)
 
     def _render(self, field: Any, camera: Camera, background: Tensor | None, want: Collection[str],
-                deferred: bool) -> Render:
+                drop: Drop | None, deferred: bool) -> Render:
         p, degree, antialiased = _rows(field)
         background = torch.zeros(3) if background is None else background.float()
         settings = Projection(degree, antialiased, self.near, self.dilation)
         rows = [p[n].detach() for n in ROWS] if deferred else [p[n] for n in ROWS]
         means, log_scales, quaternions, logits, sh0, sh_rest = rows
         records = project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
+        if drop is not None:
+            records = thinned_(records, drop) if deferred else thinned(records, drop)
         if deferred:
             records.requires_grad_(True)
         elif records.requires_grad:
             records.retain_grad()
-        trace = SplatTrace(records, camera, settings, deferred)
+        trace = SplatTrace(records, camera, settings, deferred, drop if deferred else None)
         return self._composited(p, records, camera, background, want, trace)
 
     def in_bands(self, field: Any, camera: Camera, *, background: Tensor | None = None,

@@ -3,6 +3,7 @@
 from recon.types.camera import Camera
 from recon.types.capture import Capture, Photo, PhotoSource, PointCloud, View
 from recon.types.distortion import PINHOLE, Lens
+from recon.types.drop import Drop
 from recon.types.gaussians import Gaussians
 from recon.types.mesh import Mesh
 from recon.types.observation import Observation
@@ -10,6 +11,6 @@ from recon.types.render import Render
 from recon.types.similarity import Similarity
 
 __all__ = [
-    "PINHOLE", "Camera", "Capture", "Gaussians", "Lens", "Mesh", "Observation", "Photo", "PhotoSource", "PointCloud",
-    "Render", "Similarity", "View",
+    "PINHOLE", "Camera", "Capture", "Drop", "Gaussians", "Lens", "Mesh", "Observation", "Photo", "PhotoSource",
+    "PointCloud", "Render", "Similarity", "View",
 ]
