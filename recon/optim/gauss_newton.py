@@ -1,0 +1,203 @@
+"""Damped Gauss-Newton (Levenberg-Marquardt) on anything that offers products with its Jacobian. Never forms J.
+
+Sources: Levenberg 1944; Marquardt 1963; Höllein, Božič, Zollhöfer, Nießner, "3DGS-LM: Faster Gaussian-Splatting
+Optimization with Levenberg-Marquardt", ICCV 2025, arXiv 2409.12892, for the matrix-free form and the line search.
+Differences: the step length is searched on the objective itself, not on squared errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from recon.optim.damping import PaperDamping, TrustRegion
+from recon.optim.linear import ConjugateGradients, conjugate_gradients, dot
+
+
+class Linearisation(Protocol):
+    """The objective near x: value + gradient^T d + d^T H d / 2, with H = J^T W J given by its products only."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def gradient(self) -> Tensor: ...
+
+    @property
+    def diagonal(self) -> Tensor: ...
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """Lengths of consecutive parts of x that have units of their own."""
+        ...
+
+    def product(self, v: Tensor) -> Tensor:
+        """H v, [n] -> [n]."""
+        ...
+
+
+class LeastSquares(Protocol):
+    """An objective of parameters x [n] that the solver moves."""
+
+    def linearise(self) -> Linearisation: ...
+
+    def value(self) -> float:
+        """The objective at x as it is now; the same terms (views, pixels) at every call."""
+        ...
+
+    def read(self) -> Tensor:
+        """A copy of x."""
+        ...
+
+    def write(self, x: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class GaussNewton:
+    """Settings of one damped Gauss-Newton step."""
+
+    damping: PaperDamping | TrustRegion = field(default_factory=TrustRegion)
+    solver: ConjugateGradients = field(default_factory=ConjugateGradients)
+    # no parameter moves farther than this in one step
+    most_change: float = 10.0
+    # a step that gains less than this share of what the model predicted is taken back
+    least_ratio: float = 1e-5
+    # trial step lengths 1, 0.7, 0.49, ...; the best is kept (1 = only the full step)
+    line_search: int = 3
+
+    def step(self, problem: LeastSquares, memory: Memory) -> Report:
+        """Moves x once, or leaves it as it was to the last bit; ``memory`` carries the damping to the next step."""
+        near = problem.linearise()
+        before = near.value
+        if not math.isfinite(before):
+            raise FloatingPointError(f"the objective is {before} before the step")
+        if math.isnan(memory.strength):
+            memory.strength = self.damping.start
+        diagonal = near.diagonal
+        added = self.damping.term(diagonal, near.groups, memory.strength)
+        b = -near.gradient
+        solution = conjugate_gradients(lambda v: near.product(v).addcmul_(added, v), b,
+                                       1.0 / (diagonal + added), self.solver)
+        d = solution.x
+        largest = float(d.abs().max()) if d.numel() else 0.0
+        x = problem.read()
+        if not math.isfinite(largest):
+            return self._rejected(memory, before, math.nan, solution.iterations)
+        # The model along d: its slope, and its curvature by H d = b - rest - added d, which costs no product.
+        slope, bend = -dot(b, d), dot(d, b - solution.rest - added * d)
+        if largest > self.most_change:
+            shorter = self.most_change / largest
+            d, slope, bend = d * shorter, slope * shorter, bend * shorter * shorter
+        best, length = math.inf, 1.0
+        for trial in range(max(self.line_search, 1)):
+            problem.write(x + d * 0.7**trial)
+            value = problem.value()
+            if not value < best:
+                break
+            best, length = value, 0.7**trial
+        predicted = -(length * slope + 0.5 * length * length * bend)
+        ratio = (before - best) / predicted if predicted > 0 else math.nan
+        if not (best < before and ratio > self.least_ratio):
+            problem.write(x)
+            return self._rejected(memory, before, ratio, solution.iterations)
+        problem.write(x + d * length)
+        memory.strength = self.damping.accepted(memory.strength, ratio)
+        memory.rejections = 0
+        return Report(True, before, best, ratio, solution.iterations, length)
+
+    def _rejected(self, memory: Memory, before: float, ratio: float, iterations: int) -> Report:
+        memory.rejections += 1
+        memory.strength = self.damping.rejected(memory.strength, memory.rejections)
+        return Report(False, before, before, ratio, iterations, 0.0)
+
+
+@dataclass
+class Memory:
+    """What goes from step to step: the strength of the damping (NaN: the settings' start) and rejections in a row."""
+
+    strength: float = math.nan
+    rejections: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """accepted or taken back; the objective before and after; gain over predicted gain; products; step length."""
+
+    accepted: bool
+    before: float
+    after: float
+    ratio: float
+    iterations: int
+    length: float
+
+
+def minimise(problem: LeastSquares, settings: GaussNewton | None = None, *, steps: int = 50,
+             least_change: float = 1e-6) -> list[Report]:
+    """Steps until the objective changes by less than ``least_change`` of itself, or eight steps in a row failed."""
+    s, memory, reports = settings or GaussNewton(), Memory(), []
+    for _ in range(steps):
+        report = s.step(problem, memory)
+        reports.append(report)
+        if memory.rejections >= 8:
+            break
+        if report.accepted and report.before - report.after <= least_change * report.before:
+            break
+    return reports
+
+
+class Residuals:
+    """|r(x)|^2 / 2 for any differentiable r: [n] -> [m] in torch; for networks, grids and small problems."""
+
+    def __init__(self, residuals: Callable[[Tensor], Tensor], x: Tensor, chunk: int = 256) -> None:
+        self.residuals, self.x, self.chunk = residuals, x.detach().clone(), chunk
+
+    def read(self) -> Tensor:
+        return self.x.clone()
+
+    def write(self, x: Tensor) -> None:
+        self.x = x.clone()
+
+    def value(self) -> float:
+        r = self.residuals(self.x)
+        return 0.5 * float((r * r).sum())
+
+    def linearise(self) -> LinearResiduals:
+        return LinearResiduals(self.residuals, self.x, self.chunk)
+
+
+class LinearResiduals:
+    """Implements Linearisation by forward and reverse differentiation."""
+
+    def __init__(self, residuals: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> None:
+        self._residuals, self._x, self._chunk = residuals, x, chunk
+        r, self._pull = torch.func.vjp(residuals, x)
+        self.value = 0.5 * float((r * r).sum())
+        self.gradient = self.vjp(r)
+        self.groups = (len(x),)
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, [n] -> [m]."""
+        return torch.func.jvp(self._residuals, (self._x,), (v,))[1]
+
+    def vjp(self, u: Tensor) -> Tensor:
+        """J^T u, [m] -> [n]."""
+        return self._pull(u)[0]
+
+    def product(self, v: Tensor) -> Tensor:
+        return self.vjp(self.jvp(v))
+
+    @property
+    def diagonal(self) -> Tensor:
+        """diag(J^T J), a few columns of J at a time."""
+        n = len(self._x)
+        parts = []
+        for begin in range(0, n, self._chunk):
+            columns = torch.zeros(min(self._chunk, n - begin), n, dtype=self._x.dtype)
+            columns[torch.arange(len(columns)), begin + torch.arange(len(columns))] = 1
+            parts.append(torch.func.vmap(self.jvp)(columns).square().flatten(1).sum(1))
+        return torch.cat(parts) if parts else self._x.clone()
