@@ -175,7 +175,7 @@ class LinearResiduals:
 
     def __init__(self, residuals: Callable[[Tensor], Tensor], x: Tensor, chunk: int) -> None:
         self._residuals, self._x, self._chunk = residuals, x, chunk
-        r, self._pull = torch.func.vjp(residuals, x)
+        r, self._pull = torch.func.vjp(residuals, x)[:2]
         self.value = 0.5 * float((r * r).sum())
         self.gradient = self.vjp(r)
         self.groups = (len(x),)

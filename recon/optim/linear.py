@@ -35,7 +35,7 @@ class ConjugateGradients:
 
 @dataclass(frozen=True)
 class Solution:
-    """x [n]; b - A x [n] as the recursion tracks it, and its length over |b|; products with the matrix that were made."""
+    """x [n]; b - A x [n] as the recursion tracks it, and its length over |b|; products with the matrix made."""
 
     x: Tensor
     rest: Tensor
