@@ -11,6 +11,7 @@ import shutil
 import signal
 import statistics
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -102,6 +103,7 @@ class FitJob:
 
     def __init__(self, request: FitRequest, reporter: Reporter | None = None) -> None:
         """A new run. Nothing is written before the scene was read and the settings are known to be good."""
+        begun = time.monotonic()
         self._init(request, reporter)
         if request.scene is None:
             raise InputError("no scene given", fix="Name a folder of photos: recon fit photos/")
@@ -123,7 +125,8 @@ class FitJob:
             from recon.fit.plan import plan_for_time
 
             self.reporter.step("Plan", "measuring how fast this machine is", None)
-            system = plan_for_time(self.capture, system, request.time, self.seed)
+            left = request.time - (time.monotonic() - begun)  # reading and structure from motion are paid already
+            system = plan_for_time(self.capture, system, max(left, 1.0), self.seed)
         self.system = system
         self.folder = run_folder.create(request.out, self.capture.name, self.method)
         try:

@@ -17,10 +17,13 @@ from recon.fit.loop import Fit
 from recon.fit.system import System
 from recon.types import Capture
 
+_FILL = 0.95  # of the time is planned for: late is worse than early
+_LATER = 1.12  # steps of a fit cost this much more than those of its rehearsal: measured on fox and mold_gold_cape
+_PRIMITIVES_PER_STEP = 100  # more than that many are hardly moved before the fit ends
 _SAVING = 2.0  # seconds: checkpoint, scene file, comparison pictures
 _LOOK_EVERY = 20.0  # seconds between two looks at (up to eight) held-out views
 _REHEARSAL_SHARE = 0.06  # of the time: the rehearsal
-_FEWEST_REHEARSED, _MOST_REHEARSED = 24, 300
+_FEWEST_REHEARSED, _MOST_REHEARSED = 60, 300
 _ROUNDS = 20  # of each strategy in a rehearsal, so that it changes the field as much as the fit will
 _MOST_STEPS = 30_000
 _FEWEST_STEPS = 50
@@ -29,8 +32,21 @@ _FEWEST_STEPS = 50
 def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 0) -> System:
     """``system`` with its steps (and what is counted in steps) set to fill ``seconds`` on this machine.
 
+    The resolution schedule follows in shares of the steps; where only few fit, the budget of primitives is smaller too.
     Raises InputError when not even a few steps fit.
     """
+    begin = time.monotonic()
+    end = begin + seconds * _FILL
+    steps, step, fixed = _steps_until(end, capture, system, seconds, seed)
+    if steps < _FEWEST_STEPS:
+        shortest = (step * _FEWEST_STEPS + fixed + (time.monotonic() - begin)) * 1.2 + 1
+        raise InputError(f"{seconds:.0f} s is too short here: a step takes about {step:.2f} s",
+                         fix=f"Allow at least {shortest:.0f} s, or a smaller --resolution.")
+    return with_steps(_within_budget(system, steps), steps)
+
+
+def _steps_until(end: float, capture: Capture, system: System, seconds: float, seed: int) -> tuple[int, float, float]:
+    """(steps that fit, seconds of one, seconds of everything else), from a rehearsal."""
     begin = time.monotonic()
     fit = Fit(capture, replace(system, steps=10_000), seed=seed)
     start_up = time.monotonic() - begin  # finding a start is paid again by the fit itself
@@ -39,16 +55,24 @@ def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 
     look = _seconds_of_a_look(fit)
     rehearsed = min(max(int(_REHEARSAL_SHARE * seconds / pace), _FEWEST_REHEARSED), _MOST_REHEARSED)
     step, reading = _seconds_per_step(Fit(capture, _shrunk(system, rehearsed), seed=seed), rehearsed)
-
+    step *= _LATER
     photos = len(capture.train) * (9 if system.resolution.start > 1.0 else 1)  # each is prepared once per resolution
-    fixed = start_up + reading * photos + look * (len(capture.test) or 8) + _SAVING
-    left = (seconds - (time.monotonic() - begin) - fixed) / (1.0 + 8 * look / _LOOK_EVERY)
-    steps = int(min(left / step, _MOST_STEPS))
-    if steps < _FEWEST_STEPS:
-        shortest = (step * _FEWEST_STEPS + fixed + (time.monotonic() - begin)) * 1.2 + 1
-        raise InputError(f"{seconds:.0f} s is too short here: a step takes about {step:.2f} s",
-                         fix=f"Allow at least {shortest:.0f} s, or a smaller --resolution.")
-    return with_steps(system, steps)
+    fixed = start_up + look * (len(capture.test) or 8) + _SAVING
+    left = (end - time.monotonic() - fixed) / (1.0 + 8 * look / _LOOK_EVERY)
+    steps = left / (step + reading)
+    if steps > photos:
+        steps = (left - reading * photos) / step
+    return int(min(steps, _MOST_STEPS)), step + reading, fixed
+
+
+def _within_budget(system: System, steps: int) -> System:
+    """``system`` with no more primitives than a fit of ``steps`` can make use of."""
+    most = _PRIMITIVES_PER_STEP * steps
+    strategies = {
+        name: replace(s, budget=min(s.budget, most)) if getattr(s, "budget", 0) else s
+        for name, s in system.strategies.items()
+    }
+    return replace(system, strategies=strategies)
 
 
 def with_steps(system: System, steps: int) -> System:
