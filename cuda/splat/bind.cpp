@@ -58,6 +58,103 @@ void check_rows(const gaussian_rows<S>& g, int64_t n, const array<S>& records, i
   expect(degree >= 0 && degree <= 3 && (n == 0 || sh_count(degree) - 1 <= g.rest), "not enough SH coefficients");
 }
 
+// Rows as a list of six arrays: mean, log_scale, quaternion, logit, sh0, sh_rest.
+template <class S>
+gaussian_rows<S> rows_of(const std::vector<array<S>>& p) {
+  expect(p.size() == 6, "six parameters expected");
+  return rows_of<S>(p[0], p[1], p[2], p[3], p[4], p[5]);
+}
+
+// Products with the Jacobian of the picture that `lists` were made for.
+template <class S>
+void bind_normal(nb::module_& m, const char* suffix) {
+  const auto name = [&](const char* base) { return std::string(base) + suffix; };
+  using rows_list = std::vector<array<S>>;
+  m.def(
+      name("splat_tangent").c_str(),
+      [](workspace<S>& w, rows_list params, rows_list v, array<const double> camera, int degree, bool antialiased,
+         array<S> records, array<S> background, array<S> t_records, array<S> t_picture) {
+        const auto in = rows_of<S>(params), along = rows_of<S>(v);
+        const int64_t n = int64_t(params[0].shape(0));
+        check_rows(in, n, records, degree);
+        check_rows(along, int64_t(v[0].shape(0)), t_records, degree);
+        expect(in.rest == along.rest && records.size() == t_records.size() && background.size() == 3 &&
+                   t_picture.size() == 3 * size_t(w.lists.width) * w.lists.height,
+               "tangents must have the shapes of what they belong to");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        project_tangent<S>(in, along, n, cam, records.data(), t_records.data());
+        composite_tangent<S>(records.data(), t_records.data(), w.lists, background.data(), t_picture.data());
+      },
+      nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("v").noconvert(), nb::arg("camera").noconvert(),
+      nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("background").noconvert(),
+      nb::arg("t_records").noconvert(), nb::arg("t_picture").noconvert());
+
+  m.def(
+      name("splat_normal").c_str(),
+      [](workspace<S>& w, rows_list params, rows_list v, array<const double> camera, int degree, bool antialiased,
+         array<S> records, array<S> background, array<S> picture, array<S> transmittance, array<S> weights,
+         array<S> t_records, array<S> g_records, array<S> scratch, rows_list out) {
+        const auto in = rows_of<S>(params), along = rows_of<S>(v), to = rows_of<S>(out);
+        const int64_t n = int64_t(params[0].shape(0));
+        const size_t pixels = size_t(w.lists.width) * w.lists.height;
+        check_rows(in, n, records, degree);
+        check_rows(along, int64_t(v[0].shape(0)), t_records, degree);
+        check_rows(to, int64_t(out[0].shape(0)), g_records, degree);
+        expect(in.rest == along.rest && in.rest == to.rest && records.size() == t_records.size() &&
+                   records.size() == g_records.size() && background.size() == 3 && picture.size() == 3 * pixels &&
+                   weights.size() == 3 * pixels && scratch.size() == 3 * pixels && transmittance.size() == pixels,
+               "everything must have the shapes of the picture");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        project_tangent<S>(in, along, n, cam, records.data(), t_records.data());
+        composite_normal<S>(records.data(), t_records.data(), n, w.lists, background.data(), picture.data(),
+                            transmittance.data(), weights.data(), scratch.data(), w.slots, g_records.data());
+        project_backward_add<S>(in, n, cam, records.data(), g_records.data(), to);
+      },
+      nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("v").noconvert(), nb::arg("camera").noconvert(),
+      nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("background").noconvert(),
+      nb::arg("picture").noconvert(), nb::arg("transmittance").noconvert(), nb::arg("weights").noconvert(),
+      nb::arg("t_records").noconvert(), nb::arg("g_records").noconvert(), nb::arg("scratch").noconvert(),
+      nb::arg("out").noconvert(), "Adds J^T W J v to `out`");
+
+  m.def(
+      name("splat_normal_diagonal").c_str(),
+      [](workspace<S>& w, rows_list params, array<const double> camera, int degree, bool antialiased, array<S> records,
+         array<S> picture, array<S> weights, rows_list out) {
+        const auto in = rows_of<S>(params), to = rows_of<S>(out);
+        const int64_t n = int64_t(params[0].shape(0));
+        const size_t pixels = size_t(w.lists.width) * w.lists.height;
+        check_rows(in, n, records, degree);
+        check_rows(to, int64_t(out[0].shape(0)), records, degree);
+        expect(in.rest == to.rest && picture.size() == 3 * pixels && weights.size() == 3 * pixels,
+               "everything must have the shapes of the picture");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        normal_diagonal<S>(in, n, cam, records.data(), w.lists, picture.data(), weights.data(), w.slots, to);
+      },
+      nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"),
+      nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("picture").noconvert(),
+      nb::arg("weights").noconvert(), nb::arg("out").noconvert(), "Adds diag(J^T W J) to `out`");
+
+  m.def(
+      name("splat_pull_back").c_str(),
+      [](rows_list params, array<const double> camera, int degree, bool antialiased, array<S> records,
+         array<S> g_records, rows_list out) {
+        const auto in = rows_of<S>(params), to = rows_of<S>(out);
+        const int64_t n = int64_t(params[0].shape(0));
+        check_rows(in, n, records, degree);
+        check_rows(to, int64_t(out[0].shape(0)), g_records, degree);
+        expect(in.rest == to.rest, "sh_rest and its gradient disagree");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        project_backward_add<S>(in, n, cam, records.data(), g_records.data(), to);
+      },
+      nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"), nb::arg("antialiased"),
+      nb::arg("records").noconvert(), nb::arg("g_records").noconvert(), nb::arg("out").noconvert(),
+      "Adds the gradient of the parameters to `out`");
+}
+
 template <class S>
 void bind(nb::module_& m, const char* suffix) {
   const auto name = [&](const char* base) { return std::string(base) + suffix; };
@@ -148,6 +245,8 @@ using namespace recon::RECON_MODULE;
 void bind_splat(nb::module_& m) {
   bind<float>(m, "");
   bind<double>(m, "_f64");
+  bind_normal<float>(m, "");
+  bind_normal<double>(m, "_f64");
   m.def(
       "splat_project_backward_adam",
       [](std::vector<array<float>> params, std::vector<array<float>> ms, std::vector<array<float>> vs,

@@ -4,10 +4,22 @@
 #include <vector>
 
 #include "bin.h"
+#include "core/pack.h"
 #include "project.h"
 #include "update.h"
 
 namespace recon {
+
+template <class S>
+struct lanes_of;
+template <>
+struct lanes_of<float> {
+  using type = lanes;
+};
+template <>
+struct lanes_of<double> {
+  using type = pack<double, 4>;  // for checks: the same driver, portable lanes
+};
 
 template <class S>
 void project(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, S* records);
@@ -30,6 +42,25 @@ void composite_backward(const S* records, int64_t rows, const bins& b, int chann
 int64_t project_backward_adam(const adam_rows* tensors, int64_t rows, const view<float>& cam, const float* records,
                               const float* g_records, const float* extra_log_scale, const float* extra_logit,
                               const adam_constants& constants);
+
+// Products with the Jacobian of a picture that `composite` drew; see normal.h.
+template <class S>
+void project_tangent(const gaussian_rows<S>& in, const gaussian_rows<S>& v, int64_t rows, const view<S>& cam,
+                     const S* records, S* tangents);
+template <class S>
+void project_backward_add(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records,
+                          const S* g_records, const gaussian_rows<S>& out);
+template <class S>
+void composite_tangent(const S* records, const S* tangents, const bins& b, const S* background, S* picture_tangent);
+// g_records = J^T W J of compositing along `tangents`; `scratch` holds [3][height][width].
+template <class S>
+void composite_normal(const S* records, const S* tangents, int64_t rows, const bins& b, const S* background,
+                      const S* picture, const S* transmittance, const S* weights, S* scratch, std::vector<S>& slots,
+                      S* g_records);
+// Adds diag(J^T W J) of the whole chain to `out`.
+template <class S>
+void normal_diagonal(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records, const bins& b,
+                     const S* picture, const S* weights, std::vector<S>& slots, const gaussian_rows<S>& out);
 
 // Value and derivative along a tangent, by dual numbers; composite_jvp loops over all pixels and Gaussians.
 void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& tangent, int64_t rows,

@@ -8,17 +8,6 @@
 namespace recon {
 
 template <class S>
-struct lanes_of;
-template <>
-struct lanes_of<float> {
-  using type = lanes;
-};
-template <>
-struct lanes_of<double> {
-  using type = pack<double, 4>;  // for checks: the same driver, portable lanes
-};
-
-template <class S>
 void project(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, S* records) {
   project_rows_forward<typename lanes_of<S>::type>(in, rows, cam, records);
 }

@@ -1,0 +1,94 @@
+"""Products with the Jacobian J of a splatted picture: J v, J^T u, J^T W J v, diag(J^T W J). CPU kernels: cuda/splat.
+
+J is d(picture)/d(parameters); it is never formed. Sources: Höllein, Božič, Zollhöfer, Nießner, "3DGS-LM", ICCV 2025,
+arXiv 2409.12892, for the products per pixel; differences: nothing is cached but the tile lists (alphas are recomputed
+in registers, which costs less here than reading them), J v and J^T u of a tile follow each other while its pixels are
+in the cache, and the diagonal comes from 15 moments per (tile, Gaussian), see cuda/splat/normal.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recon.ops.checks import expect_tensor
+from recon.ops.native import native
+from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, camera_numbers
+from recon.types import Camera
+
+Rows = Sequence[Tensor]
+
+
+class SplatLinearisation:
+    """One picture and its derivatives at fixed parameters; those must not change while this is used.
+
+    params      (means [n, 3], log_scales [n, 3], quaternions [n, 4], logits [n], sh0 [n, 3], sh_rest [n, k, 3]) as in
+                ``project``, float32 (float64 with ``check=True``). Directions v and results ``out`` have these shapes.
+    background  [3]
+    picture     [3, height, width] what was drawn      transmittance [height, width]
+    Raises ValueError or TypeError naming the argument.
+    """
+
+    def __init__(self, params: Rows, camera: Camera, settings: Projection, background: Tensor, *,
+                 check: bool = False) -> None:
+        self.dtype = torch.float64 if check else torch.float32
+        means, log_scales, quaternions, logits, sh0, sh_rest = params
+        _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, self.dtype)
+        expect_tensor("background", background, self.dtype, (3,))
+        self.params = [p.detach() for p in params]
+        self._suffix = "_f64" if check else ""
+        self._view = (camera_numbers(camera, settings), settings.degree, settings.antialiased)
+        self._background = background.detach()
+        kernels = _kernels(self.dtype)
+        self._lists = kernels[4]()  # our own: they must outlive the products
+        self.records = means.new_empty((len(means), RECORD)).detach()
+        self.picture = self.records.new_empty((3, camera.height, camera.width))
+        self.transmittance = self.records.new_empty((camera.height, camera.width))
+        kernels[0](*self.params, *self._view, self.records)
+        kernels[2](self._lists, self.records, camera.width, camera.height, self._background, self.picture,
+                   self.transmittance)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held: tile lists, records and pictures, but not the parameters."""
+        own = sum(t.numel() * t.element_size() for t in (self.records, self.picture, self.transmittance))
+        return int(self._lists.bytes) + own
+
+    def jvp(self, v: Rows) -> Tensor:
+        """J v [3, height, width]: how the picture changes along v."""
+        tangents, out = torch.empty_like(self.records), torch.empty_like(self.picture)
+        self._kernel("splat_tangent")(self._lists, self.params, self._rows("v", v), *self._view, self.records,
+                                      self._background, tangents, out)
+        return out
+
+    def vjp_(self, u: Tensor, out: Rows) -> None:
+        """Adds J^T u to ``out``; u [3, height, width]."""
+        expect_tensor("u", u, self.dtype, tuple(self.picture.shape))
+        gradient = torch.empty_like(self.records)
+        _kernels(self.dtype)[3](self._lists, self.records, self.picture, self.transmittance, u,
+                                self.picture.new_empty(0), False, gradient)
+        self._kernel("splat_pull_back")(self.params, *self._view, self.records, gradient, self._rows("out", out))
+
+    def normal_(self, v: Rows, weights: Tensor, out: Rows) -> None:
+        """Adds J^T W J v to ``out``; weights [3, height, width] are the diagonal of W."""
+        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
+        tangents, gradient = torch.empty_like(self.records), torch.empty_like(self.records)
+        self._kernel("splat_normal")(
+            self._lists, self.params, self._rows("v", v), *self._view, self.records, self._background, self.picture,
+            self.transmittance, weights, tangents, gradient, torch.empty_like(self.picture), self._rows("out", out))
+
+    def diagonal_(self, weights: Tensor, out: Rows) -> None:
+        """Adds diag(J^T W J) to ``out``. For the means, what goes through the view direction of colours is left out."""
+        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
+        self._kernel("splat_normal_diagonal")(self._lists, self.params, *self._view, self.records, self.picture,
+                                              weights, self._rows("out", out))
+
+    def _kernel(self, name: str):  # type: ignore[no-untyped-def]
+        return getattr(native, name + self._suffix)
+
+    def _rows(self, name: str, rows: Rows) -> list[Tensor]:
+        for given, own in zip(rows, self.params, strict=True):
+            expect_tensor(name, given, self.dtype, tuple(own.shape))
+        return list(rows)
