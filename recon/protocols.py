@@ -3,7 +3,7 @@ for a protocol, never for a class, so that every combination works without code 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -84,6 +84,46 @@ class Loss(Protocol):
 
 
 @runtime_checkable
+class Curved(Protocol):
+    """A loss that second-order optimizers can use: near a picture it is bounded by a sum of weighted squares."""
+
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+        """rgb [3, height, width] -> loss, its gradient by rgb, and weights W >= 0, both of that shape.
+
+        loss + gradient . d + d . W d / 2 is the model of the loss at rgb + d, before weighting.
+        """
+        ...
+
+
+class Linear(Protocol):
+    """A picture [3, height, width] as a function of the parameters, near where they are: products with J."""
+
+    picture: Tensor
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def vjp_(self, u: Tensor, out: Sequence[Tensor]) -> None:
+        """Adds J^T u to ``out``, one tensor per parameter."""
+        ...
+
+    def normal_(self, v: Sequence[Tensor], weights: Tensor, out: Sequence[Tensor]) -> None:
+        """Adds J^T W J v."""
+        ...
+
+    def diagonal_(self, weights: Tensor, out: Sequence[Tensor]) -> None:
+        """Adds diag(J^T W J)."""
+        ...
+
+
+@runtime_checkable
+class Linearises(Protocol):
+    """A renderer whose pictures can be linearised."""
+
+    def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> Linear: ...
+
+
+@runtime_checkable
 class Regularizer(Protocol):
     """A term that looks at the field itself and not at a picture."""
 
@@ -115,6 +155,13 @@ class Problem(Protocol):
 
         With ``deferred``, a renderer that can may leave the last part of the backward pass to ``render.trace``
         (``trace.deferred`` is then true), so that an optimizer can fuse it with its update.
+        """
+        ...
+
+    def least_squares(self, views: int = 0, tested: int = 0) -> Any:
+        """The mean loss over ``views`` views (0 = all) with its curvature, see ``recon.optim.gauss_newton``.
+
+        ``tested``: of how many of them the value is taken (0 = all). Only where every loss is ``Curved``.
         """
         ...
 

@@ -94,7 +94,7 @@ void bind_normal(nb::module_& m, const char* suffix) {
       name("splat_normal").c_str(),
       [](workspace<S>& w, rows_list params, rows_list v, array<const double> camera, int degree, bool antialiased,
          array<S> records, array<S> background, array<S> picture, array<S> transmittance, array<S> weights,
-         array<S> t_records, array<S> g_records, array<S> scratch, rows_list out) {
+         array<S> t_records, array<S> g_records, array<S> scratch, workspace<S>& sums, rows_list out) {
         const auto in = rows_of<S>(params), along = rows_of<S>(v), to = rows_of<S>(out);
         const int64_t n = int64_t(params[0].shape(0));
         const size_t pixels = size_t(w.lists.width) * w.lists.height;
@@ -109,19 +109,19 @@ void bind_normal(nb::module_& m, const char* suffix) {
         nb::gil_scoped_release release;
         project_tangent<S>(in, along, n, cam, records.data(), t_records.data());
         composite_normal<S>(records.data(), t_records.data(), n, w.lists, background.data(), picture.data(),
-                            transmittance.data(), weights.data(), scratch.data(), w.slots, g_records.data());
+                            transmittance.data(), weights.data(), scratch.data(), sums.slots, g_records.data());
         project_backward_add<S>(in, n, cam, records.data(), g_records.data(), to);
       },
       nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("v").noconvert(), nb::arg("camera").noconvert(),
       nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("background").noconvert(),
       nb::arg("picture").noconvert(), nb::arg("transmittance").noconvert(), nb::arg("weights").noconvert(),
       nb::arg("t_records").noconvert(), nb::arg("g_records").noconvert(), nb::arg("scratch").noconvert(),
-      nb::arg("out").noconvert(), "Adds J^T W J v to `out`");
+      nb::arg("sums"), nb::arg("out").noconvert(), "Adds J^T W J v to `out`");
 
   m.def(
       name("splat_normal_diagonal").c_str(),
       [](workspace<S>& w, rows_list params, array<const double> camera, int degree, bool antialiased, array<S> records,
-         array<S> picture, array<S> weights, rows_list out) {
+         array<S> picture, array<S> weights, workspace<S>& sums, rows_list out) {
         const auto in = rows_of<S>(params), to = rows_of<S>(out);
         const int64_t n = int64_t(params[0].shape(0));
         const size_t pixels = size_t(w.lists.width) * w.lists.height;
@@ -131,11 +131,11 @@ void bind_normal(nb::module_& m, const char* suffix) {
                "everything must have the shapes of the picture");
         const auto cam = view_of<S>(camera, degree, antialiased);
         nb::gil_scoped_release release;
-        normal_diagonal<S>(in, n, cam, records.data(), w.lists, picture.data(), weights.data(), w.slots, to);
+        normal_diagonal<S>(in, n, cam, records.data(), w.lists, picture.data(), weights.data(), sums.slots, to);
       },
       nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"),
       nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("picture").noconvert(),
-      nb::arg("weights").noconvert(), nb::arg("out").noconvert(), "Adds diag(J^T W J) to `out`");
+      nb::arg("weights").noconvert(), nb::arg("sums"), nb::arg("out").noconvert(), "Adds diag(J^T W J) to `out`");
 
   m.def(
       name("splat_pull_back").c_str(),

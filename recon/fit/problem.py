@@ -10,6 +10,7 @@ import torch
 from recon.errors import InputError
 from recon.fit.exposure import ExposureCorrection
 from recon.fit.photos import Observations
+from recon.fit.second_order import ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
 from recon.protocols import Regularizer
 from recon.types import Capture, Drop, Observation, Render
@@ -23,6 +24,9 @@ class FitProblem:
             raise InputError("no view is left for fitting", file=capture.root, fix="Hold out fewer views.")
         self.capture, self.system, self.field, self.seed = capture, system, field, seed
         self.radius = capture.radius
+        if getattr(system.optimizer, "second_order", False):
+            refuse_what_has_no_curvature(system)
+        self._memory = memory
         self.observations = Observations(capture.train, capture, system, memory)
         self.total_steps = system.steps
         self.step = 0
@@ -78,6 +82,21 @@ class FitProblem:
                 self._lost.add(index)
                 self.warnings.append(f"{error}; the fit goes on without this photo")
         raise InputError("no photo could be read", file=self.capture.root, fix="Check the files or the disk.")
+
+    def least_squares(self, views: int = 0, tested: int = 0) -> ViewsProblem:
+        """The mean loss over ``views`` training views (0 = all), for second-order optimizers; see ``ViewsProblem``."""
+        n = len(self.observations)
+        chosen = [i for i in range(n) if i not in self._lost]
+        if 0 < views < len(chosen):
+            generator = torch.Generator().manual_seed(self.seed * 32_452_843 + self.step)
+            start = float(torch.rand((), generator=generator))
+            chosen = [chosen[int((k + start) * len(chosen) / views)] for k in range(views)]
+        self.seen = self.observations.get(chosen[0], self.scale(self.step))
+        problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
+                               tested=tested, memory=self._memory)
+        with torch.no_grad():
+            self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
+        return problem
 
     def gradient(self, deferred: bool = False) -> float:
         self.seen = seen = self.observe()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recon.ops.photometric import photometric
+from recon.ops.photometric import photometric, photometric_gradient, squares_above
 from recon.types import Observation, Render
 
 
@@ -28,3 +28,8 @@ class Photometric:
     def value(self, render: Render, seen: Observation) -> Tensor:
         planes = render.rgb.permute(2, 0, 1).contiguous()  # already planes in memory for our own renderers
         return photometric(planes, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)
+
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+        """Loss, gradient and weights of squares; see ``recon.protocols.Curved``."""
+        value, gradient = photometric_gradient(rgb, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)
+        return value, gradient, squares_above(rgb, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)

@@ -81,6 +81,42 @@ def photometric_gradient(image: Tensor, target: Tensor, *, ssim_weight: float = 
     return loss, gradient
 
 
+def squares_above(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, mask: Tensor | None = None,
+                  knee: float = 0.02) -> Tensor:
+    """Weights W [channels, height, width] of a sum of squares with about the curvature of the loss; 0 where ignored.
+
+    |e| lies below e^2 / (2 |e0|) + |e0| / 2 and touches it at e0 (iteratively reweighted least squares), so the L1 part
+    has W = 1 / max(|e0|, ``knee``). 1 - SSIM is close to the window's mean of (e - mean e)^2 over the variances of
+    both pictures: the variances are held fixed and the mean of e is left out, which bounds it from above.
+    Arguments as in the loss; not differentiable.
+    """
+    _check(image, target, mask)
+    weight = _check_weight(ssim_weight)
+    x, y = image.detach(), target.detach().float() / (255.0 if target.dtype == torch.uint8 else 1.0)
+    counted = None if mask is None else mask != 0
+    if counted is not None:
+        x, y = (torch.where(counted, t, torch.zeros_like(t)) for t in (x, y))
+    out = (1 - weight) / (x - y).abs().clamp_(min=knee)
+    if weight > 0:
+        variance = (_blur(torch.stack([x * x + y * y, x, y]).flatten(0, 1)).view(3, *x.shape))
+        variance = variance[0] - variance[1] ** 2 - variance[2] ** 2
+        inverse = 2 / (variance.clamp_(min=0) + 9e-4)
+        if counted is not None:
+            inverse = inverse * counted
+        out = out + weight * _blur(inverse)
+    count = x.numel() if counted is None else int(counted.sum()) * len(x)
+    out /= max(count, 1)
+    return out if counted is None else out * counted
+
+
+def _blur(planes: Tensor) -> Tensor:
+    """The window of SSIM over [n, height, width], zero outside."""
+    taps = torch.exp(-torch.arange(-5, 6, dtype=planes.dtype) ** 2 / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    rows = torch.nn.functional.conv2d(planes[:, None], taps.view(1, 1, 1, 11), padding=(0, 5))
+    return torch.nn.functional.conv2d(rows, taps.view(1, 1, 11, 1), padding=(5, 0))[:, 0]
+
+
 def ssim(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> float:
     """Mean SSIM over counted pixels and channels; window and zero padding as in the loss. Arguments as there."""
     _check(image, target, mask)

@@ -9,6 +9,7 @@ in the cache, and the diagonal comes from 15 moments per (tile, Gaussian), see c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, camera_nu
 from recon.types import Camera
 
 Rows = Sequence[Tensor]
+_ROOM: dict[str, Any] = {}
 
 
 class SplatLinearisation:
@@ -77,15 +79,22 @@ class SplatLinearisation:
         tangents, gradient = torch.empty_like(self.records), torch.empty_like(self.records)
         self._kernel("splat_normal")(
             self._lists, self.params, self._rows("v", v), *self._view, self.records, self._background, self.picture,
-            self.transmittance, weights, tangents, gradient, torch.empty_like(self.picture), self._rows("out", out))
+            self.transmittance, weights, tangents, gradient, torch.empty_like(self.picture),
+            self._sums(), self._rows("out", out))
 
     def diagonal_(self, weights: Tensor, out: Rows) -> None:
         """Adds diag(J^T W J) to ``out``. For the means, what goes through the view direction of colours is left out."""
         expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
         self._kernel("splat_normal_diagonal")(self._lists, self.params, *self._view, self.records, self.picture,
-                                              weights, self._rows("out", out))
+                                              weights, self._sums(), self._rows("out", out))
 
-    def _kernel(self, name: str):  # type: ignore[no-untyped-def]
+    def _sums(self) -> Any:
+        """Room for the sums of one product, shared by all pictures: it is larger than all that a picture keeps."""
+        if self._suffix not in _ROOM:
+            _ROOM[self._suffix] = _kernels(self.dtype)[4]()
+        return _ROOM[self._suffix]
+
+    def _kernel(self, name: str) -> Any:
         return getattr(native, name + self._suffix)
 
     def _rows(self, name: str, rows: Rows) -> list[Tensor]:

@@ -26,6 +26,7 @@ from recon.ops.splat import (
     project,
     project_backward_adam_,
 )
+from recon.ops.splat_normal import SplatLinearisation
 from recon.params import Params
 from recon.types import Camera, Drop, Render
 
@@ -172,6 +173,12 @@ class SplatRenderer:
             return self._composited(p, shifted, camera.cropped(0, top, camera.width, height), behind, want, None)
 
         return band
+
+    def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> SplatLinearisation:
+        """The picture as a linear function of the parameters, for second-order optimizers."""
+        whole, degree, antialiased = _rows(field)
+        settings = Projection(degree, antialiased, self.near, self.dilation)
+        return SplatLinearisation([whole[n] for n in ROWS], camera, settings, background.float())
 
     def _composited(self, p: dict[str, Tensor], records: Tensor, camera: Camera, background: Tensor,
                     want: Collection[str], trace: SplatTrace | None) -> Render:

@@ -35,6 +35,7 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     module, before = request.param, request.param.get_threads()
     for face in (splat, splat_normal):
         monkeypatch.setattr(face, "native", module)
+    monkeypatch.setattr(splat_normal, "_ROOM", {})
     module.set_threads(1)
     yield module
     module.set_threads(before)

@@ -1,0 +1,137 @@
+"""Several views of a fit as one least-squares problem, for optimizers that look at curvature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.errors import InputError
+from recon.fit.photos import Observations
+from recon.fit.system import System
+from recon.protocols import Curved, Linear, Linearises, Regularizer
+from recon.types import Observation
+
+
+def refuse_what_has_no_curvature(system: System) -> None:
+    """Raises InputError that names what in a system keeps a second-order optimizer from working."""
+    optimizer, renderer = type(system.optimizer).__name__, type(system.renderer).__name__
+    if not isinstance(system.renderer, Linearises):
+        raise InputError(f"{optimizer} needs a renderer with Jacobian products; {renderer} has none", fix="Use adam.")
+    for name, loss in system.losses.items():
+        if isinstance(loss, Regularizer) or not isinstance(loss, Curved):
+            raise InputError(f'{optimizer} cannot use the loss "{name}": it is no sum of squares',
+                             fix="Leave the loss out of the preset, or use adam.")
+    if system.exposure.enabled:
+        raise InputError(f"{optimizer} does not fit exposures", fix="Switch --exposure.enabled off, or use adam.")
+
+
+class ViewsProblem:
+    """Mean loss over some views, as a function of all parameters in one vector x [n].
+
+    views    positions in ``observations``       scale    downscale factor of the photos
+    tested   how many of the views ``value`` looks at (0 = all of them)
+    memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
+    """
+
+    def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
+                 scale: float = 1.0, tested: int = 0, memory: int = 1 << 30) -> None:
+        self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
+        self.views = list(views)
+        stride = max(len(self.views) // tested, 1) if tested else 1
+        self.tested = self.views[::stride]
+        self.names = list(field.params)
+        self.redrawn = 0  # views that did not fit into memory
+        self.near: LinearViews | None = None
+
+    def observe(self, view: int) -> Observation:
+        return self.observations.get(view, self.scale)
+
+    def draw(self, seen: Observation) -> Linear:
+        return self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
+                                              background=seen.background)
+
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+        """All losses of one view; raises InputError naming the loss and the view where one is not finite."""
+        value, gradient, weights = 0.0, torch.zeros_like(rgb), torch.zeros_like(rgb)
+        for name, loss in self.system.losses.items():
+            v, g, w = loss.curvature(rgb, seen)
+            if not math.isfinite(v) or not bool(torch.isfinite(g).all()):
+                photo = self.observations.views[seen.index].name
+                raise InputError(f'the loss "{name}" became {v} on view {photo}',
+                                 fix="The last checkpoint is intact; go on from it with adam.")
+            value += loss.weight * v
+            gradient += loss.weight * g
+            weights += loss.weight * w
+        return value, gradient, weights
+
+    def linearise(self) -> LinearViews:
+        self.near = LinearViews(self, self.tested)
+        return self.near
+
+    def value(self) -> float:
+        """Mean loss over the tested views; infinite where a picture is not finite."""
+        total = 0.0
+        for view in self.tested:
+            seen = self.observe(view)
+            with torch.no_grad():
+                render = self.system.renderer.render(self.field, seen.camera, background=seen.background)
+                total += sum(loss.weight * float(loss.value(render, seen)) for loss in self.system.losses.values())
+        total /= len(self.tested)
+        return total if math.isfinite(total) else math.inf
+
+    def read(self) -> Tensor:
+        return torch.cat([self.field.params[n].detach().flatten() for n in self.names])
+
+    def write(self, x: Tensor) -> None:
+        for name, part in zip(self.names, self.split(x), strict=True):
+            tensor = self.field.params[name].detach()
+            tensor.copy_(part)
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """Views of x with the shapes of the parameters."""
+        shapes = [self.field.params[n].shape for n in self.names]
+        return [p.view(s) for p, s in zip(torch.split(x, [s.numel() for s in shapes]), shapes, strict=True)]
+
+
+class LinearViews:
+    """Implements Linearisation: gradient, diagonal and products, summed over the views in their order."""
+
+    def __init__(self, problem: ViewsProblem, tested: Sequence[int]) -> None:
+        self.problem = problem
+        self.groups = tuple(problem.field.params[n].numel() for n in problem.names)
+        self._share = 1.0 / len(problem.views)
+        self.gradient, self.diagonal = torch.zeros(sum(self.groups)), torch.zeros(sum(self.groups))
+        g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
+        self._kept: dict[int, tuple[Linear, Tensor]] = {}
+        self._weights: dict[int, Tensor] = {}
+        free, tested_values = problem.memory, {}
+        for view in problem.views:
+            seen = problem.observe(view)
+            picture = problem.draw(seen)
+            value, u, weights = problem.curvature(picture.picture, seen)
+            weights = weights * self._share
+            picture.vjp_(u * self._share, g)
+            picture.diagonal_(weights, diagonal)
+            tested_values[view] = value
+            free -= picture.nbytes + weights.numel() * 4
+            if free >= 0:
+                self._kept[view] = (picture, weights)
+        problem.redrawn = len(problem.views) - len(self._kept)
+        self.value = sum(tested_values[v] for v in tested) / len(tested)
+
+    def product(self, v: Tensor) -> Tensor:
+        out = torch.zeros_like(v)
+        to, along = self.problem.split(out), self.problem.split(v)
+        for view in self.problem.views:
+            if view in self._kept:
+                picture, weights = self._kept[view]
+            else:
+                seen = self.problem.observe(view)
+                picture = self.problem.draw(seen)
+                weights = self.problem.curvature(picture.picture, seen)[2] * self._share
+            picture.normal_(along, weights, to)
+        return out

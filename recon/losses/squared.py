@@ -1,0 +1,43 @@
+"""Mean squared error against the photo: what PSNR measures, and a true sum of squares for second-order optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.types import Observation, Render
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    # weight of this term in the objective
+    weight: float = 1.0
+
+    @property
+    def channels(self) -> Collection[str]:
+        return ("rgb",)
+
+    def value(self, render: Render, seen: Observation) -> Tensor:
+        error, count = _error(render.rgb.permute(2, 0, 1), seen)
+        return error.square().sum() / count
+
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+        """Loss, gradient and weights of squares, exact; see ``recon.protocols.Curved``."""
+        error, count = _error(rgb, seen)
+        weights = torch.full_like(rgb, 2 / count)
+        if seen.mask is not None:
+            weights *= seen.mask != 0
+        return float(error.square().sum()) / count, error * (2 / count), weights
+
+
+def _error(rgb: Tensor, seen: Observation) -> tuple[Tensor, int]:
+    """rgb - photo [3, height, width], 0 where ignored, and the number of counted values (at least 1)."""
+    target = seen.target.float() / 255.0 if seen.target.dtype == torch.uint8 else seen.target
+    error = rgb - target
+    if seen.mask is None:
+        return error, max(error.numel(), 1)
+    counted = seen.mask != 0
+    return torch.where(counted, error, torch.zeros_like(error)), max(3 * int(counted.sum()), 1)

@@ -1,0 +1,75 @@
+"""Levenberg-Marquardt for fields: first-order steps until the structure has settled, then few second-order ones.
+
+Source: Höllein, Božič, Zollhöfer, Nießner, "3DGS-LM: Faster Gaussian-Splatting Optimization with Levenberg-Marquardt",
+ICCV 2025, arXiv 2409.12892.
+Differences: the right-hand side is the gradient of the objective itself, SSIM coupling included, and J^T W J uses
+weights that bound the loss from above in place of residual square roots; all chosen views are solved jointly, not in
+batches whose results are averaged; the line search looks at the objective itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from recon.optim.adam import AdamSettings
+from recon.optim.gauss_newton import GaussNewton, Memory, Report
+from recon.params import RowChange
+from recon.protocols import Problem
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardtSettings:
+    """First-order steps, then ``steps`` second-order ones at the end of the fit."""
+
+    # the optimizer of the steps before
+    warm_up: AdamSettings = field(default_factory=AdamSettings)
+    # second-order steps, the last ones of the fit
+    steps: int = 5
+    # views that a step looks at (0 = all), drawn anew for each step
+    views: int = 0
+    # views that decide whether a step is kept (0 = all that it looked at)
+    tested: int = 12
+    # damping, linear solver, line search
+    step: GaussNewton = field(default_factory=GaussNewton)
+
+    second_order = True
+
+    def build(self, field: Any, radius: float, total_steps: int) -> LevenbergMarquardt:
+        return LevenbergMarquardt(self, field, radius, total_steps)
+
+
+class LevenbergMarquardt:
+    """State: that of the first optimizer, and the strength of the damping."""
+
+    def __init__(self, settings: LevenbergMarquardtSettings, field: Any, radius: float, total_steps: int) -> None:
+        self.settings, self.begin = settings, max(total_steps - settings.steps, 0)
+        # schedules of the first optimizer end where the second-order steps begin
+        self.first = settings.warm_up.build(field, radius, self.begin)
+        self.memory = Memory()
+        self.reports: list[Report] = []  # of this process; not part of the state
+
+    def step(self, problem: Problem) -> float:
+        if problem.step < self.begin:
+            return self.first.step(problem)
+        s = self.settings
+        views = problem.least_squares(s.views, s.tested)
+        report = s.step.step(views, self.memory)
+        self.reports.append(report)
+        return report.before
+
+    def follow(self, change: RowChange) -> None:
+        self.first.follow(change)
+
+    def forget(self, name: str) -> None:
+        self.first.forget(name)
+
+    def state(self) -> dict[str, Any]:
+        strength = torch.tensor(self.memory.strength, dtype=torch.float64)
+        return {"first": self.first.state(), "strength": strength, "rejections": self.memory.rejections}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.first.load_state(state["first"])
+        self.memory = Memory(float(state["strength"]), int(state["rejections"]))
