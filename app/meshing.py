@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The axis that points up, where the format or the programs that read it have one.
 UPS = {".glb": "y", ".obj": "y", ".stl": "z", ".html": "y"}
 AXES = {name: torch.eye(3, dtype=torch.float64)[i] for i, name in enumerate("xyz")}
-WANTED = ("rgb", "depth", "opacity")
+WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,6 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     from recon.mesh.clean import drop_small_parts, fill_holes
     from recon.mesh.grid import Grid
 
-    def spread(shown: Any) -> Any:
-        with torch.no_grad():
-            return tsdf.splat_depth_spread(shown.trace.records, shown.depth, shown.opacity)
-
     if meshing.box is None:
         low, high = tsdf.box_of_views(cameras, render)
     else:
@@ -65,7 +61,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     notes: tuple[str, ...] = ()
     if settings.resolution < wanted.resolution:
         notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
-    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings, spread)
+    volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings)
     mesh = tsdf.extract(volume, settings.views)
     mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
     if dropped:

@@ -9,6 +9,7 @@ void bind_adam(nanobind::module_& m);
 void bind_knn(nanobind::module_& m);
 void bind_iso(nanobind::module_& m);
 void bind_tsdf(nanobind::module_& m);
+void bind_raster(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -25,4 +26,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_knn(m);
   bind_iso(m);
   bind_tsdf(m);
+  bind_raster(m);
 }

@@ -220,6 +220,22 @@ void bind(nb::module_& m, const char* suffix) {
       nb::arg("background").noconvert(), nb::arg("picture").noconvert(), nb::arg("transmittance").noconvert());
 
   m.def(
+      name("splat_composite_depth").c_str(),
+      [](workspace<S>& w, array<S> records, array<S> slopes, int width, int height, double low, double high,
+         array<S> depth, array<S> spread) {
+        const int64_t n = int64_t(records.size()) / kRecord;
+        const size_t pixels = size_t(width) * height;
+        expect(width > 0 && height > 0 && int64_t(slopes.size()) == n * 3 && depth.size() == pixels &&
+                   spread.size() == pixels && low >= 0 && low < high && high <= 1,
+               "slopes must be [rows, 3], depth and spread [height, width], 0 <= low < high <= 1");
+        nb::gil_scoped_release release;
+        composite_depth<S>(records.data(), slopes.data(), n, w.lists, width, height, S(low), S(high), depth.data(),
+                           spread.data());
+      },
+      nb::arg("lists"), nb::arg("records").noconvert(), nb::arg("slopes").noconvert(), nb::arg("width"),
+      nb::arg("height"), nb::arg("low"), nb::arg("high"), nb::arg("depth").noconvert(), nb::arg("spread").noconvert());
+
+  m.def(
       name("splat_composite_backward").c_str(),
       [](workspace<S>& w, array<S> records, array<S> picture, array<S> transmittance, array<S> g_picture,
          array<S> g_transmittance, bool absolute, array<S> g_records) {

@@ -33,6 +33,11 @@ template <class S>
 void composite(const S* records, int64_t rows, bins& b, int width, int height, int channels, const S* background,
                S* picture, S* transmittance);
 
+// Robust depth and its spread, [height][width] each; slopes [rows][3], see depth.h.
+template <class S>
+void composite_depth(const S* records, const S* slopes, int64_t rows, bins& b, int width, int height, S low, S high,
+                     S* depth, S* spread);
+
 template <class S>
 void composite_backward(const S* records, int64_t rows, const bins& b, int channels, bool absolute, const S* picture,
                         const S* transmittance, const S* g_picture, const S* g_transmittance, std::vector<S>& slots,

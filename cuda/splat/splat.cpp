@@ -3,6 +3,7 @@
 
 #include "composite.h"
 #include "core/dual.h"
+#include "depth.h"
 #include "project.h"
 
 namespace recon {
@@ -29,6 +30,15 @@ void composite(const S* records, int64_t rows, bins& b, int width, int height, i
     else
       composite_tile_forward<P, 4>(int(tile), records, b, background, picture, transmittance);
   });
+}
+
+template <class S>
+void composite_depth(const S* records, const S* slopes, int64_t rows, bins& b, int width, int height, S low, S high,
+                     S* depth, S* spread) {
+  using P = typename lanes_of<S>::type;
+  bin_splats<typename block_shape<P>::tile>(records, rows, width, height, b);
+  parallel_for(int64_t(b.tiles_x) * b.tiles_y,
+               [&](int64_t tile) { depth_tile<P>(int(tile), records, slopes, b, low, high, depth, spread); });
 }
 
 template <class S>
@@ -61,6 +71,7 @@ void composite_backward(const S* records, int64_t rows, const bins& b, int chann
   template void project_backward<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const S*,      \
                                     const gaussian_rows<S>&);                                                  \
   template void composite<S>(const S*, int64_t, bins&, int, int, int, const S*, S*, S*);                       \
+  template void composite_depth<S>(const S*, const S*, int64_t, bins&, int, int, S, S, S*, S*);                \
   template void composite_backward<S>(const S*, int64_t, const bins&, int, bool, const S*, const S*, const S*, \
                                       const S*, std::vector<S>&, S*);
 RECON_INSTANTIATE(float)

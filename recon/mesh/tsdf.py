@@ -17,7 +17,6 @@ from recon.errors import InputError
 from recon.mesh.clean import part_sheets
 from recon.mesh.grid import Grid
 from recon.ops.marching_cubes import edge_crossings, marching_cubes_edges
-from recon.ops.splat import COLOUR, DEPTH, composite
 from recon.ops.tsdf import Volume, fuse_depth_
 from recon.types import Camera, Mesh, Render
 
@@ -40,33 +39,37 @@ class TsdfSettings:
     # depth steps larger than this share of the depth are edges, whose pixels mix front and back and say nothing
     edge: float = 0.1
     # pixels whose depth is spread more widely along the ray than this share of it say nothing
-    spread: float = 0.3
+    spread: float = 0.03
     # a point must have been seen by this many clear views in sum; unclear ones count little
-    views: float = 0.05
+    views: float = 1.5
 
 
-def fuse(cameras: Iterable[Camera], render: RenderView, grid: Grid, settings: TsdfSettings,
-         spread: Callable[[Render], Tensor] | None = None) -> Volume:
-    """The TSDF of all views. ``render(camera)`` must offer rgb, depth and opacity; cameras are pinholes.
+def fuse(cameras: Iterable[Camera], render: RenderView, grid: Grid, settings: TsdfSettings) -> Volume:
+    """The TSDF of all views. ``render(camera)`` must offer rgb, opacity and surface or depth; cameras are pinholes.
 
-    ``spread(render)`` [h, w] is the standard deviation of depth along each ray: the clearer a pixel says where its
-    surface is, the more it counts.
+    Where it offers spread, pixels count the more the clearer they say where their surface is.
     """
     volume = Volume.empty(grid.shape, grid.origin, grid.steps)
     for camera in cameras:
         shown = render(camera)
-        depth, opacity = shown.channel("depth").contiguous(), shown.channel("opacity")
+        depth, opacity = _depth(shown), shown.channel("opacity")
         known = (opacity >= settings.opacity) & (depth > 0) & ~depth_edges(depth, settings.edge)
         told = torch.where(known, depth, torch.zeros(()))
         told = torch.where(opacity < settings.empty, torch.full((), math.inf), told)
         confidence = torch.where(known, opacity, torch.ones(()))
-        if spread is not None:
-            sigma = spread(shown)
-            told = torch.where((sigma > settings.spread * depth) & (opacity >= settings.empty), torch.zeros(()), told)
-            confidence = confidence / (1 + (sigma / (settings.truncation * grid.spacing)).square())
+        if shown.spread is not None:
+            unclear = (shown.spread > settings.spread * depth) & (opacity >= settings.empty)
+            told = torch.where(unclear, torch.zeros(()), told)
+            share = shown.spread / (settings.truncation * grid.spacing)
+            confidence = torch.where(known, confidence / (1 + share.square()), confidence)
         fuse_depth_(volume, told, shown.rgb.clamp(0, 1).contiguous(), camera, confidence=confidence.contiguous(),
                     truncation=settings.truncation * grid.spacing)
     return volume
+
+
+def _depth(shown: Render) -> Tensor:
+    """The most trustworthy depth there is, [h, w]."""
+    return shown.surface if shown.surface is not None else shown.channel("depth").contiguous()
 
 
 def depth_edges(depth: Tensor, share: float) -> Tensor:
@@ -77,21 +80,7 @@ def depth_edges(depth: Tensor, share: float) -> Tensor:
     return high - low > 2 * share * depth.clamp_min(1e-12)
 
 
-def splat_depth_spread(records: Tensor, depth: Tensor, opacity: Tensor) -> Tensor:
-    """[h, w] standard deviation of depth over what each pixel of a splat rendering is blended from; scene units.
-
-    records [n, 12] of ``recon.ops.splat.project``; depth, opacity [h, w] of their picture.
-    """
-    d = records.detach()[:, DEPTH : DEPTH + 1]
-    middle = d.median() if len(d) else d.sum()  # squares of what is near zero keep their digits
-    moved = torch.cat([records[:, : COLOUR.start], d - middle, (d - middle).square(), d * 0, records[:, DEPTH:]], dim=1)
-    height, width = depth.shape
-    picture, _ = composite(moved, width, height, torch.zeros(3))
-    share = opacity.clamp_min(1e-6)
-    return (picture[1] / share - (picture[0] / share).square()).clamp_min(0).sqrt()
-
-
-def extract(volume: Volume, views: float = 0.05) -> Mesh:
+def extract(volume: Volume, views: float = 1.5) -> Mesh:
     """The coloured surface of a fused volume, among points of a weight of ``views`` or more; manifold, perhaps open.
 
     Raises InputError where there is none.
@@ -109,7 +98,7 @@ def extract(volume: Volume, views: float = 0.05) -> Mesh:
     return part_sheets(Mesh(vertices, faces, colours=colours.clamp(0, 1)))
 
 
-def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 1.0,
+def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: float = 0.6, percent: float = 0.3,
                  far: float = 1.6, views: int = 24) -> tuple[Tensor, Tensor]:
     """A box low, high [3] around what the views show: ``percent`` of the seen points lie beyond each of its sides.
 
@@ -120,7 +109,7 @@ def box_of_views(cameras: Sequence[Camera], render: RenderView, *, opacity: floa
     for camera in cameras[::max(1, len(cameras) // views)]:
         small = camera.scaled(max(8, camera.width // 8), max(8, camera.height // 8))
         shown = render(small)
-        depth, solid = shown.channel("depth"), shown.channel("opacity") >= opacity
+        depth, solid = _depth(shown), shown.channel("opacity") >= opacity
         y, x = torch.nonzero(solid & (depth > 0), as_tuple=True)
         if not len(x):
             continue

@@ -26,6 +26,7 @@ from recon.ops.splat import (
     project,
     project_backward_adam_,
 )
+from recon.ops.splat_depth import depth_slopes, splat_depth
 from recon.ops.splat_normal import SplatLinearisation
 from recon.params import Params
 from recon.types import Camera, Drop, Render
@@ -190,11 +191,18 @@ class SplatRenderer:
         if depth_wanted:
             depth = torch.where(opacity > 1e-3, picture[3] / opacity.clamp_min(1e-6), torch.zeros_like(opacity))
         normal = self._normals(p, records, camera) if "normal" in want else None
+        surface = spread = None
+        if "surface" in want or "spread" in want:
+            with torch.no_grad():
+                slopes = depth_slopes(p["means"], p["log_scales"], p["quaternions"], camera)
+                surface, spread = splat_depth(records.detach(), slopes, camera.width, camera.height)
         return Render(
             rgb=picture[:3].permute(1, 2, 0),
             depth=depth,
             normal=normal,
             opacity=opacity if "opacity" in want else None,
+            surface=surface,
+            spread=spread,
             trace=trace,
         )
 

@@ -18,6 +18,8 @@ class Render:
     depth     [height, width]     expected z-depth in scene units, 0 where nothing was hit
     normal    [height, width, 3]  unit normals in the world, 0 where nothing was hit
     opacity   [height, width]     0..1
+    surface   [height, width]     z-depth of the surface, robust against haze, 0 where there is none; not differentiable
+    spread    [height, width]     standard deviation of that along the ray, scene units
     trace     what losses and strategies read besides pictures (visible rows, screen radii); renderer specific
     """
 
@@ -25,6 +27,8 @@ class Render:
     depth: Tensor | None = None
     normal: Tensor | None = None
     opacity: Tensor | None = None
+    surface: Tensor | None = None
+    spread: Tensor | None = None
     trace: Any = None
 
     def channel(self, name: str) -> Tensor:
