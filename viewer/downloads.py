@@ -28,10 +28,10 @@ def file_name(title: str, suffix: str) -> str:
     return stem[:80] + suffix
 
 
-def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_from_world: Similarity | None = None
-           ) -> tuple[str, bytes, tuple[str, ...]]:
+def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_from_world: Similarity | None = None,
+           **options: Any) -> tuple[str, bytes, tuple[str, ...]]:
     """(file name, content, what the format cannot hold) of the scene as it is now, in the coordinates of the source
-    or those of ``export_from_world``.
+    or those of ``export_from_world``. ``options`` are those of the format.
 
     The copy is taken between two steps; writing does not hold the fit up. In a run folder the file is also kept, in
     ``exports/``. Raises InputError for an unknown suffix and where the crop box is empty.
@@ -46,11 +46,11 @@ def splats(session: Session, page: Page, suffix: str, crop: Crop | None, export_
     moved = chosen.transformed(export_from_world or page.world_from_source.inverse())
     if page.folder is not None:
         path = page.folder / "exports" / name
-        notes = write_splats(path, moved)
+        notes = write_splats(path, moved, **options)
         return name, path.read_bytes(), notes
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        notes = write_splats(path, moved)
+        notes = write_splats(path, moved, **options)
         return name, path.read_bytes(), notes
 
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import hmac
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,10 +27,16 @@ PIECE = 1 << 16
 
 
 class Gate:
-    """Listens on ``host``:``port`` (0 = any free one; see ``port`` afterwards) on its own thread."""
+    """Listens on ``host``:``port`` (0 = any free one; see ``port`` afterwards) on its own thread.
 
-    def __init__(self, host: str, port: int, inner_port: int, stamp: str, token: str | None) -> None:
+    protocol   of websockets that the page's server speaks; a page of another version is told to load again
+    refused    called on that thread with a line about every request that was not let through
+    """
+
+    def __init__(self, host: str, port: int, inner_port: int, stamp: str, token: str | None, *, protocol: str = "",
+                 refused: Callable[[str], object] = lambda line: None) -> None:
         self.host, self.port, self.inner_port, self.stamp, self.token = host, port, inner_port, stamp, token
+        self.protocol, self.refused = protocol, refused
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.Task] = set()
         self._ready = threading.Event()
@@ -72,13 +78,17 @@ class Gate:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_S)
             answer, request = self.judge(head)
             if answer is not None:
+                if not answer.startswith(b"HTTP/1.1 303"):
+                    self._tell(writer, answer.rpartition(b"\r\n")[2].decode())
                 writer.write(answer)
                 await writer.drain()
                 return
             inner_reader, inner = await asyncio.open_connection("127.0.0.1", self.inner_port)
             inner.write(request)
             await _both(_pump(reader, inner), _pump(inner_reader, writer))
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, ValueError):
+        except (asyncio.LimitOverrunError, ValueError):
+            self._tell(writer, "It is not HTTP.")
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):  # gone, or connected in advance by a browser
             pass
         except asyncio.CancelledError:  # the gate closes; Python 3.11 would log this as an error
             pass
@@ -86,6 +96,10 @@ class Gate:
             for end in (writer, inner):
                 if end is not None:
                     end.close()
+
+    def _tell(self, writer: asyncio.StreamWriter, why: str) -> None:
+        peer = (writer.get_extra_info("peername") or ("?",))[0]
+        self.refused(f"a request from {peer} was refused: {why}")
 
     def judge(self, head: bytes) -> tuple[bytes | None, bytes]:
         """(an answer that ends the matter or None, the request to pass on) for the head of a request."""
@@ -111,6 +125,8 @@ class Gate:
             if not _same(sent.get(cookie, ""), self.token):
                 return _answer("403 Forbidden", "Open the address that recon printed, with its token."), b""
         upgrade = headers.get("upgrade", "").lower() == "websocket"
+        if upgrade and self.protocol and headers.get("sec-websocket-protocol") != self.protocol:
+            return _answer("400 Bad Request", "This page is of another version: load it again."), b""
         kept = [f"{n}: {v}" for n, v in fields if n != STAMP and (upgrade or n != "connection")]
         kept += [f"{STAMP}: {self.stamp}"] + ([] if upgrade else ["connection: close"])
         return None, "\r\n".join([lines[0], *kept, "", ""]).encode("latin-1")

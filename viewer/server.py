@@ -16,6 +16,7 @@ from recon.errors import InputError
 from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Started, Warned
 from recon.fit.session import Session
 from recon.viewer import panels
+from recon.viewer.faults import CUT, Faults
 from recon.viewer.gate import LOCAL, STAMP, Gate
 from recon.viewer.page import Page
 from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation
@@ -74,9 +75,11 @@ class Viewer:
         self.last_seen = time.monotonic()
         self._closed = threading.Event()
         self._stamp = secrets.token_urlsafe(24)
+        self._sockets: dict[int, Any] = {}
         self.stream = Stream(session, page)
         with contextlib.redirect_stdout(io.StringIO()):  # it greets with a box
             self.server = viser.ViserServer("127.0.0.1", _free_port(), label=page.title, verbose=False)
+        self.faults = Faults(self.server.get_port(), self.server.get_event_loop(), session.warn)
         self._secure()
         self.server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False,
                                         control_width="medium", brand_color=(64, 140, 255))
@@ -85,9 +88,11 @@ class Viewer:
         self.server.on_client_connect(self._connect)
         self.server.on_client_disconnect(self._disconnect)
         try:
-            self.gate = Gate(host, port, self.server.get_port(), self._stamp, self.token)
+            self.gate = Gate(host, port, self.server.get_port(), self._stamp, self.token,
+                             protocol=f"viser-v{viser.__version__}", refused=session.warn)
         except InputError:
             self.stream.close()
+            self.faults.close()
             self.server.stop()
             raise
         self._ticker = threading.Thread(target=self._tick, name="recon-page", daemon=True)
@@ -115,6 +120,7 @@ class Viewer:
             self._forget(client)
         with contextlib.redirect_stdout(io.StringIO()):  # it says good-bye too
             self.server.stop()
+        self.faults.close()
 
     def wait_until_alone(self, seconds: float = 5.0) -> None:
         """Returns when no browser has been there for that long (a reloaded page comes back within a second)."""
@@ -162,7 +168,7 @@ class Viewer:
             return
 
         async def check(connection: Any) -> None:
-            socket_ = live.get(connection.client_id)
+            socket_ = self._sockets[connection.client_id] = live.get(connection.client_id)
             if socket_ is not None and socket_.request.headers.get(STAMP) != self._stamp:
                 await socket_.close(1008, "not through the gate")
 
@@ -199,6 +205,8 @@ class Viewer:
 
     def _disconnect(self, client: Any) -> None:
         watcher = self._forget(client.client_id)
+        if getattr(self._sockets.pop(client.client_id, None), "close_code", None) in CUT and not self._closed.is_set():
+            self.session.warn("the connection to a browser broke off; the page connects again by itself")
         self.last_seen = time.monotonic()
         for panel in self.panels:
             if watcher is not None and hasattr(panel, "disconnect"):

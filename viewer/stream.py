@@ -25,6 +25,7 @@ from recon.viewer.reproject import nearest, seen_by
 
 CHANNELS = ("rgb", "depth", "normal", "opacity", "error")
 PHOTOS_KEPT = 4
+MOST_POSTED = 16
 ERRORS = (0.0, 0.25)  # mean absolute differences at the ends of the colours, as in the program's comparisons
 
 
@@ -46,10 +47,9 @@ class Watcher:
         self.photo: int | None = None
         self.crop: Crop | None = None
         self.time: float | None = None  # of a scene that moves
-        self.posted_at = 0.0
-        self._asked: Look | None = None
+        self._posted: OrderedDict[Look, float] = OrderedDict()  # when; those that have no picture yet
         self.frames = 0
-        self.latency_s = 0.0  # from the newest movement to the first picture sent, smoothed
+        self.latency_s = 0.0  # from a movement to its first picture sent, smoothed
         self.last: Picture | None = None
         self.gone = False
         self.local = False  # the browser draws for itself
@@ -77,14 +77,17 @@ class Watcher:
         """Asks for pictures from where the browser stands now."""
         if self.gone or self.local:
             return
-        self.posted_at = time.perf_counter()
+        posted = time.perf_counter()
         want = ["rgb"]
         if self.channel in ("depth", "error") or (self.photo is not None and self.split > 0):
             want.append("depth")
         if self.channel in ("normal", "opacity"):
             want.append(self.channel)
-        self._asked = Look(self.camera(), tuple(want), self._receive, self.edit())
-        self.session.look(self.id, self._asked)
+        look = Look(self.camera(), tuple(want), self._receive, self.edit())
+        self._posted[look] = posted
+        while len(self._posted) > MOST_POSTED:  # the older ones were never drawn
+            self._posted.popitem(last=False)
+        self.session.look(self.id, look)
 
     def edit(self) -> Callable[[Any], Any] | None:
         """What is drawn in place of the field: one moment of it, what is inside the crop box, or None for all of it."""
@@ -106,8 +109,9 @@ class Watcher:
         self.client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=85 if picture.full else 60)
         self.last = picture
         self.frames += 1
-        if picture.look is self._asked:  # the first answer to the newest movement
-            took, self._asked = time.perf_counter() - self.posted_at, None
+        posted = self._posted.pop(picture.look, None)
+        if posted is not None:
+            took = time.perf_counter() - posted
             self.latency_s = took if self.latency_s == 0.0 else 0.8 * self.latency_s + 0.2 * took
 
 

@@ -40,6 +40,7 @@ def write_splats(
     *,
     comments: tuple[str, ...] = (),
     cameras: Sequence[Camera] = (),
+    start: Camera | None = None,
     title: str | None = None,
     up: Sequence[float] | None = None,
     near: float | None = None,
@@ -49,8 +50,8 @@ def write_splats(
     """Writes a page that shows the splats. Returns what was left out.
 
     comments    kept in a comment of the page
-    cameras     of the photos, in the frame of the splats (lens distortion is ignored); the first is the start view,
-                all are shown on demand
+    cameras     of the photos, in the frame of the splats (lens distortion is ignored); they are shown on demand
+    start       the start view, by default the first of the cameras
     title       of the page, by default the file's name
     up          [3] direction, by default from the cameras, else -y
     near        splats nearer to the viewer than this are not drawn, in units of the scene
@@ -70,8 +71,8 @@ def write_splats(
         checked(mesh, path)
         packed_mesh = pack_mesh(mesh)
     _write(path, arrays.means, about, packed.data, packed_mesh, f"{len(arrays):,} Gaussians", comments=comments,
-           cameras=cameras, title=title, up=np.array([0.0, -1.0, 0.0]) if up is None else _direction(up), near=near,
-           up_of_photos=up is None)
+           cameras=cameras, start=start, title=title, near=near,
+           up=np.array([0.0, -1.0, 0.0]) if up is None else _direction(up), up_of_photos=up is None)
     return warnings
 
 
@@ -80,18 +81,18 @@ def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
     vertices, _ = checked(mesh, path)
     packed = pack_mesh(mesh)
     about = {"packing": None, "background": [0.1, 0.105, 0.115]}
-    _write(path, vertices, about, b"", packed, "", comments=(), cameras=(), title=None, up=np.array([0.0, 1.0, 0.0]),
-           near=None, up_of_photos=False)
+    _write(path, vertices, about, b"", packed, "", comments=(), cameras=(), start=None, title=None, near=None,
+           up=np.array([0.0, 1.0, 0.0]), up_of_photos=False)
     return ("the texture was reduced to colours of the vertices",) if mesh.texture is not None else ()
 
 
 def _write(path: str | Path, points: np.ndarray, about: dict[str, Any], splats: bytes, mesh: PackedMesh | None,
-           count: str, *, comments: tuple[str, ...], cameras: Sequence[Camera], title: str | None, up: np.ndarray,
-           near: float | None, up_of_photos: bool) -> None:
+           count: str, *, comments: tuple[str, ...], cameras: Sequence[Camera], start: Camera | None,
+           title: str | None, up: np.ndarray, near: float | None, up_of_photos: bool) -> None:
     cameras = [c for c in cameras if bool(np.isfinite(c.world_from_camera.numpy()).all())]
     if up_of_photos and cameras:
         up = up_of_cameras(cameras)
-    start = cameras[0] if cameras else outside_camera(points, up)
+    start = start or (cameras[0] if cameras else outside_camera(points, up))
     target = middle_of_views(cameras, points) if cameras else extent(points)[0]
     if near is None:
         reach = [float(np.linalg.norm(c.centre.numpy() - target)) for c in cameras or [start]]

@@ -118,6 +118,7 @@ class Looks:
     def __init__(self, artist: Artist, share: float, warn: Callable[[str], None],
                  clock: Callable[[], float] = time.perf_counter) -> None:
         self.artist, self.share, self.warn, self.clock = artist, share, warn, clock
+        self._worked = time.process_time if clock is time.perf_counter else clock
         self._slots: dict[Hashable, _Slot] = {}
         self._lock = threading.Lock()
         self._credit = 0.0
@@ -131,6 +132,13 @@ class Looks:
     def drop(self, client: Hashable) -> None:
         with self._lock:
             self._slots.pop(client, None)
+
+    def _start(self) -> tuple[float, float]:
+        return self.clock(), self._worked()
+
+    def _since(self, start: tuple[float, float]) -> float:
+        """Seconds that work took; while the program or the machine was halted nothing was taken from the fit."""
+        return min(self.clock() - start[0], self._worked() - start[1])
 
     @property
     def watched(self) -> bool:
@@ -154,15 +162,15 @@ class Looks:
             return wait
         if not free and self._credit < 0.0 and slot.quick_done:
             return 0.0
+        start = self._start()
         try:
             self._piece(slot, step, free)
         except Exception as error:
             slot.failed = True
             self.warn(f"a picture could not be made ({type(error).__name__}: {error})")
-        spent = self.clock() - now
         slot.served = self.clock()
         if not free:
-            self._credit -= spent
+            self._credit -= self._since(start)
         return 0.0
 
     def _next(self, now: float, step: int) -> tuple[_Slot | None, float | None]:
@@ -188,9 +196,9 @@ class Looks:
         if not slot.quick_done:
             target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
             small = quick_camera(camera, max(self._cost.pixels(target), LEAST_PIXELS))
-            started = self.clock()
+            start = self._start()
             render = self._whole(small, look)
-            took = self.clock() - started
+            took = self._since(start)
             self._cost.learn(small.width * small.height, took)
             slot.quick_done = True
             if small.width * small.height >= pixels:
@@ -202,12 +210,12 @@ class Looks:
         rows = min(max(math.ceil(self._cost.pixels(BAND_S) / camera.width), 16), camera.height - slot.top)
         if camera.height - slot.top - rows < rows // 3:  # no sliver at the end
             rows = camera.height - slot.top
-        started = self.clock()
+        start = self._start()
         with torch.no_grad():
             if slot.band is None or slot.top == 0:
                 slot.band = self.artist.in_bands(camera, look.want, look.edit)
             slot.bands.append(_light(slot.band(slot.top, rows)))
-        took = self.clock() - started
+        took = self._since(start)
         slot.top, slot.seconds = slot.top + rows, slot.seconds + took
         self._cost.learn(rows * camera.width, took)
         if slot.top == camera.height:

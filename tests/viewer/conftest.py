@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tiny_capture import camera_at, tiny_capture
+from watching import CHROMIUM, FLAGS, PAINT
 
 from recon.app import video
-from recon.app.viewing import _meshing, paint_of_pictures
+from recon.app.viewing import _meshing
 from recon.configs import gaussians
 from recon.fit.loop import Fit
 from recon.fit.session import Session
 from recon.viewer.page import Page
-
-FLAGS = ("--no-sandbox", "--headless=new", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-         "--ignore-gpu-blocklist", "--disable-background-networking", "--no-first-run", "--disable-sync",
-         "--disable-quic")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAINT = paint_of_pictures()
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass
@@ -59,7 +43,7 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
         capture = tiny_capture()
         fit = Fit(capture, dataclasses.replace(gaussians.PRESETS["fast"], steps=steps), evaluate_every_s=2.0)
         session = Session.of_fit(fit)
-        stand = dataclasses.replace(camera_at(0.4, size=(480, 400)), intrinsics=torch.tensor([250.0, 250.0, 240, 200]))
+        stand = dataclasses.replace(camera_at(0.72, size=(480, 400)), intrinsics=torch.tensor([330.0, 330.0, 240, 200]))
         page = Page("tiny", PAINT, stand, torch.zeros(3, dtype=torch.float64),
                     torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
                     command="recon fit tiny --seed 0", notes=("one photo was cut short",),
@@ -107,18 +91,3 @@ def open_page(browser: Any) -> Iterator[Callable[[str], Any]]:
     for context in contexts:
         context.close()
     assert not errors, errors
-
-
-def pixels(page: Any) -> np.ndarray:
-    """[height, width, 3] of the part of a page left of the panels."""
-    import io
-
-    from PIL import Image
-
-    shot = page.screenshot(clip={"x": 0, "y": 150, "width": 560, "height": 450})
-    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(np.float64)
-
-
-def has_picture(page: Any) -> bool:
-    """Whether something of many colours is drawn (frustums alone are thin lines of one colour)."""
-    return float(pixels(page).std(axis=(0, 1)).mean()) > 15

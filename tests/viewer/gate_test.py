@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 from typing import Any
 
 import pytest
-from conftest import wait_for
+from watching import wait_for
 
 from recon.errors import InputError
+from recon.fit.events import Warned
 from recon.viewer.gate import Gate
 
 
@@ -102,6 +104,45 @@ def test_bad_requests_end_nothing(make_viewer: Any, request_: bytes) -> None:
     assert not answer.startswith(b"HTTP/1.1 200")
     assert get(port)[0] == 200
     assert shown.session.error is None
+
+
+def test_a_refused_request_becomes_a_warning(make_viewer: Any) -> None:
+    shown = make_viewer()
+    port = shown.viewer.gate.port
+    assert get(port, Origin="http://evil.example")[0] == 403
+    with contextlib.suppress(ConnectionError):
+        raw(port, b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n")
+    assert get(port, **UPGRADE, Sec_WebSocket_Protocol="viser-v0.0.1")[0] == 400
+    with socket.create_connection(("127.0.0.1", port)):
+        pass  # as browsers do in advance
+    wait_for(lambda: len(warnings_of(shown)) >= 3)
+    said = "\n".join(warnings_of(shown))
+    for part in ("127.0.0.1 was refused", "other sites", "not HTTP", "another version"):
+        assert part in said
+    assert len(warnings_of(shown)) == 3
+
+
+@pytest.mark.parametrize("message", [b"\xff\x00garbage", "text", b"", b"\x93\x01\x02\x03",
+                                     b"\x81\xa4type\xa9NoSuchOne", b"\x81\xa4type\xb3ViewerCameraMessage"])
+def test_a_message_that_is_none_becomes_a_warning(make_viewer: Any, capfd: pytest.CaptureFixture[str],
+                                                  message: bytes | str) -> None:
+    websockets = pytest.importorskip("websockets.sync.client")
+    import viser
+
+    shown = make_viewer()
+    with websockets.connect(f"ws://127.0.0.1:{shown.viewer.gate.port}",
+                            subprotocols=[f"viser-v{viser.__version__}"]) as client:
+        client.recv(timeout=10)
+        client.send(message)
+        wait_for(lambda: any("cannot be understood" in w for w in warnings_of(shown)))
+    step = shown.session.step
+    wait_for(lambda: shown.session.step > step + 5)
+    assert shown.session.error is None
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def warnings_of(shown: Any) -> list[str]:
+    return [e.message for e in shown.session.since(0) if isinstance(e, Warned)]
 
 
 def test_a_public_tunnel_cannot_be_asked_for(make_viewer: Any) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
 import time
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import CHROMIUM, FLAGS, has_picture, pixels, wait_for
+from watching import CHROMIUM, FLAGS, choose, control, has_picture, pixels, wait_for, watcher_of
 
 from recon.export import read_splats
+from recon.fit.events import Warned
 from recon.viewer import server as server_module
-
-
-def watcher_of(shown: Any) -> Any:
-    return wait_for(lambda: next(iter(shown.viewer.watchers.values()), None))
 
 
 def test_the_picture_appears_and_changes(make_viewer: Any, open_page: Any) -> None:
@@ -78,17 +80,6 @@ def test_a_click_on_a_frustum_goes_there(make_viewer: Any, open_page: Any) -> No
     assert float((watcher.camera().world_from_camera[:3, 1] * target.world_from_camera[:3, 1]).sum()) > 0.999
 
 
-def choose(page: Any, label: str, value: str) -> None:
-    """Picks a value of a dropdown."""
-    control(page, label).click()
-    page.get_by_role("option", name=value, exact=True).click()
-
-
-def control(page: Any, label: str) -> Any:
-    """The input behind a label."""
-    return page.locator(f"xpath=//label[normalize-space(.)='{label}']/following::input[1]").first
-
-
 @pytest.mark.parametrize("suffix", ["ply", "spz", "splat"])
 def test_exports_arrive_and_are_read_again(make_viewer: Any, open_page: Any, suffix: str, tmp_path: Any) -> None:
     shown = make_viewer()
@@ -126,6 +117,36 @@ def test_the_crop_box_changes_picture_and_export(make_viewer: Any, open_page: An
     got = read_splats(tmp_path / "c.ply").gaussians
     assert 0 < len(got) < shown.session.fit.field.num_primitives
     assert float(got.means.abs().max()) <= 0.25 + 1e-6
+
+
+def test_a_page_to_share_opens_where_the_browser_stands(make_viewer: Any, open_page: Any, browser: Any,
+                                                        tmp_path: Any) -> None:
+    """Exported from one page, opened from the file in another browser: the same picture, and the photos' places."""
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: shown.session.step > 300)
+    wait_for(lambda: has_picture(page))
+    shown.session.pause()
+    next(p for p in shown.viewer.panels if hasattr(p, "visible") and hasattr(p, "by_error")).visible.value = False
+    next(p for p in shown.viewer.panels if hasattr(p, "format")).format.value = "html"
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    waiting.value.save_as(tmp_path / "shared.html")
+    text = (tmp_path / "shared.html").read_text()
+    scene = json.loads(re.search(r'<script type="application/json" id="scene">(.*?)</script>', text, re.S)[1])
+    assert len(scene["cameras"]) == len(shown.viewer.page.views)
+    camera = watcher_of(shown).camera().scaled(900, 600)
+    start = torch.tensor(scene["start"]["world_from_camera"], dtype=torch.float64)
+    torch.testing.assert_close(start, camera.world_from_camera[:3], atol=1e-6, rtol=0)
+    truth = shown.session.ask(lambda: shown.session.shown.draw(camera, ("rgb",))).result(10).rgb.clamp(0, 1)
+    truth = truth[150:600, :560].numpy()  # as ``pixels``
+    context = browser.new_context(viewport={"width": 900, "height": 600}, offline=True)
+    try:
+        shared = context.new_page()
+        shared.goto((tmp_path / "shared.html").as_uri())
+        wait_for(lambda: -10 * np.log10(np.square(pixels(shared) / 255 - truth).mean()) > 28)
+    finally:
+        context.close()
 
 
 def test_png_export_is_the_picture(make_viewer: Any, open_page: Any, tmp_path: Any) -> None:
@@ -238,18 +259,37 @@ def test_moving_changes_the_picture(make_viewer: Any, open_page: Any) -> None:
     assert float((watcher_of(shown).camera().centre - camera.centre).norm()) > 0.1
 
 
-def test_a_killed_browser_disturbs_nothing(make_viewer: Any, browser: Any) -> None:
+def test_a_killed_browser_disturbs_nothing(make_viewer: Any, tmp_path: Any) -> None:
+    """Killed with all its processes, so that it cannot say good-bye."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
     shown = make_viewer()
-    other = browser.browser_type.launch(executable_path=CHROMIUM, args=list(FLAGS))
-    page = other.new_page()
-    page.goto(shown.viewer.url)
-    wait_for(lambda: shown.viewer.watchers)
-    with pytest.raises(Exception, match=r"(?i)closed|crash"):  # the connection goes down with it
-        other.new_browser_cdp_session().send("Browser.crash")
+    other = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", shown.viewer.url],
+                             start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        watcher = watcher_of(shown)
+        wait_for(lambda: watcher.frames > 0)
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait(10)
     wait_for(lambda: not shown.viewer.watchers)
     step = shown.session.step
     wait_for(lambda: shown.session.step > step + 5)
     assert shown.session.error is None
+    said = [e.message for e in shown.session.since(0) if isinstance(e, Warned)]
+    assert [m for m in said if "broke off" in m] == said
+    assert said
+
+
+def test_a_closed_page_is_no_fault(make_viewer: Any, open_page: Any) -> None:
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    wait_for(lambda: has_picture(page))
+    page.close()
+    wait_for(lambda: not shown.viewer.watchers)
+    step = shown.session.step
+    wait_for(lambda: shown.session.step > step + 5)
+    assert not [e for e in shown.session.since(0) if isinstance(e, Warned)]
 
 
 def test_a_failing_panel_and_a_failing_picture_become_warnings(make_viewer: Any, open_page: Any,

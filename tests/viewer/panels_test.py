@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PAINT, has_picture, pixels, wait_for
-from page_test import choose, control, watcher_of
 from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians, tiny_capture
+from watching import PAINT, choose, control, has_picture, pixels, wait_for, watcher_of
 
 from recon.app import pictures, viewing
 from recon.app.reporters import make as make_reporter

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PAINT
 from tiny_capture import Fixed, camera_at, picture, random_gaussians, tiny_capture
+from watching import PAINT
 
 from recon.errors import InputError
 from recon.fit.session import Picture, Session, Showable

@@ -10,7 +10,10 @@ from recon.viewer import downloads
 from recon.viewer.panels.mesh import content_of
 
 if TYPE_CHECKING:
+    from recon.types import Mesh, Similarity
+    from recon.viewer.crop import Crop
     from recon.viewer.server import Viewer
+    from recon.viewer.stream import Watcher
 
 ORDER = 30
 FIRST = (".ply", ".spz", ".splat", ".html")
@@ -22,42 +25,64 @@ class Panel:
         self.viewer, gui = viewer, viewer.server.gui
         known = splat_suffixes("write") if hasattr(viewer.session.shown.field, "gaussians") else ()
         ordered = [s for s in FIRST if s in known] + [s for s in known if s not in FIRST]
-        meshes = MESHES if viewer.page.mesh is not None or viewer.page.make_mesh is not None else ()
+        meshes: tuple[str, ...] = MESHES if viewer.page.mesh is not None or viewer.page.make_mesh is not None else ()
+        self.pages_of_meshes = not known  # else a page holds the splats, and the mesh where there is one
+        if meshes and self.pages_of_meshes:
+            meshes = (*meshes, ".html")
         names = (*(s[1:] for s in (*ordered, *meshes)), "png")
         self.format = gui.add_dropdown("Format", names, initial_value=names[0], order=21)
         self.button = gui.add_button("Export", color="blue", order=20,
-                                     hint="Sends the scene, or what you see as png, to this browser (E)")
+                                     hint="Sends the scene, or what you see as png, to this browser (X)")
         self.button.on_click(viewer.guard(self._export))
-        gui.add_command("Export", hotkey="E").on_trigger(viewer.guard(self._export))
+        gui.add_command("Export", hotkey="X").on_trigger(viewer.guard(self._export))
 
     def _export(self, event: Any) -> None:
         viewer, client = self.viewer, event.client
-        kind = str(self.format.value)
-        if kind == "png":
+        suffix = "." + str(self.format.value)
+        crop = next((p.crop for p in viewer.panels if hasattr(p, "crop")), None)
+        frame = next((p.export_from_world for p in viewer.panels if hasattr(p, "export_from_world")), None)
+        export_from_world = frame or viewer.page.world_from_source.inverse()
+        splats = suffix in splat_suffixes("write") and not (self.pages_of_meshes and suffix == ".html")
+        notes: tuple[str, ...] = ()
+        if suffix == ".png":
             name, content = downloads.picture(viewer.watcher(event))
-            notes: tuple[str, ...] = ()
-        elif "." + kind in MESHES:
-            name, content, notes = self._mesh("." + kind)
+        elif not splats:
+            name, content = self._mesh(suffix, crop, export_from_world)
         else:
-            crop = next((p.crop for p in viewer.panels if hasattr(p, "crop")), None)
-            frame = next((p.export_from_world for p in viewer.panels if hasattr(p, "export_from_world")), None)
-            name, content, notes = downloads.splats(viewer.session, viewer.page, "." + kind, crop, frame)
+            extras = self._page(viewer.watcher(event), crop, export_from_world) if suffix == ".html" else {}
+            name, content, notes = downloads.splats(viewer.session, viewer.page, suffix, crop, export_from_world,
+                                                    **extras)
         client.send_file_download(name, content, save_immediately=True)
-        stays = viewer.page.folder is not None and "." + kind in splat_suffixes("write")
-        kept = f"; also in {viewer.page.folder}/exports/" if stays else ""
+        kept = f"; also in {viewer.page.folder}/exports/" if viewer.page.folder is not None and splats else ""
         client.add_notification(name, f"{len(content) / 1e6:.1f} MB{kept}" + "".join(f"\n{n}" for n in notes),
                                 auto_close_seconds=8.0)
 
-    def _mesh(self, suffix: str) -> tuple[str, bytes, tuple[str, ...]]:
+    def _mesh(self, suffix: str, crop: Crop | None, export_from_world: Similarity) -> tuple[str, bytes]:
         viewer = self.viewer
         panel = next(p for p in viewer.panels if hasattr(p, "make"))
-        crop = next((p.crop for p in viewer.panels if hasattr(p, "crop")), None)
-        frame = next((p.export_from_world for p in viewer.panels if hasattr(p, "export_from_world")), None)
-        mesh = panel.get()
-        if crop is not None:
-            mesh = mesh.select(crop.inside(mesh.corners.reshape(-1, 3)).view(-1, 3).all(1))
-            if len(mesh) == 0:
-                raise InputError("nothing is inside the crop box", fix="Make it larger, or switch it off.")
+        mesh = _inside(panel.get(), crop)
         name = downloads.file_name(viewer.page.title, suffix)
-        file_from_world = viewer.page.mesh_frame(suffix, frame or viewer.page.world_from_source.inverse())
-        return name, content_of(suffix, mesh.transformed(file_from_world)), ()
+        return name, content_of(suffix, mesh.transformed(viewer.page.mesh_frame(suffix, export_from_world)))
+
+    def _page(self, watcher: Watcher, crop: Crop | None, export_from_world: Similarity) -> dict[str, Any]:
+        """What a page to share holds besides the splats: it opens where this browser stands."""
+        viewer, shown = self.viewer, self.viewer.session.shown
+        up = next((p.up for p in viewer.panels if hasattr(p, "up")), viewer.page.up).double()
+        mesh = next((p.mesh for p in viewer.panels if hasattr(p, "make")), None)
+        return {
+            "cameras": [export_from_world.camera(v.camera) for v in viewer.page.views],
+            "start": export_from_world.camera(watcher.camera()), "up": (export_from_world.rotation @ up).tolist(),
+            "background": shown.background.tolist(), "title": viewer.page.title,
+            "near": getattr(shown.renderer, "near", 0.02) * export_from_world.scale,
+            "mesh": None if mesh is None else _inside(mesh, crop).transformed(export_from_world),
+        }
+
+
+def _inside(mesh: Mesh, crop: Crop | None) -> Mesh:
+    """The triangles that lie wholly in the crop box. InputError where there are none."""
+    if crop is None:
+        return mesh
+    chosen = mesh.select(crop.inside(mesh.corners.reshape(-1, 3)).view(-1, 3).all(1))
+    if len(chosen) == 0:
+        raise InputError("nothing of the mesh is inside the crop box", fix="Make it larger, or switch it off.")
+    return chosen

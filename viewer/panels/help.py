@@ -19,6 +19,7 @@ TEXT = """\
 | click on a photo's frame | go there |
 | P | pause or resume |
 | N | one step |
+| X | export |
 | Ctrl K | all commands |
 
 Closing this page changes nothing.
