@@ -127,6 +127,10 @@ class FitJob:
             self.reporter.step("Plan", "measuring how fast this machine is", None)
             left = request.time - (time.monotonic() - begun)  # reading and structure from motion are paid already
             system = plan_for_time(self.capture, system, max(left, 1.0), self.seed)
+        elif request.steps is None and request.system is None:
+            from recon.fit.plan import with_visits
+
+            system = with_visits(system, len(self.capture.train))
         self.system = system
         self.folder = run_folder.create(request.out, self.capture.name, self.method)
         try:

@@ -91,9 +91,11 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_about(seconds: float) -> str:
-    """A duration in words: "about 40 s", "about 3 min", "about 1.5 h"."""
+    """A duration in words: "about 40 s", "about 1.5 min", "about 8 min", "about 1.5 h"."""
     if seconds < 60:
         return f"about {max(1, round(seconds))} s"
+    if seconds < 300:
+        return f"about {round(seconds / 30) / 2:g} min"
     if seconds < 5400:
         return f"about {round(seconds / 60)} min"
     return f"about {seconds / 3600:.1f} h"

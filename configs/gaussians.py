@@ -49,6 +49,7 @@ _SHORT = replace(
     }),
     resolution=Resolution(start=2.0, until=0.4),
     dropout=Dropout(0.2),
+    visits=150,
 )
 
 PRESETS = {

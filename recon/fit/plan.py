@@ -42,7 +42,7 @@ def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 
         shortest = (step * _FEWEST_STEPS + fixed + (time.monotonic() - begin)) * 1.2 + 1
         raise InputError(f"{seconds:.0f} s is too short here: a step takes about {step:.2f} s",
                          fix=f"Allow at least {shortest:.0f} s, or a smaller --resolution.")
-    return with_steps(_within_budget(system, steps), steps)
+    return with_visits(with_steps(_within_budget(system, steps), steps), len(capture.train))
 
 
 def _steps_until(end: float, capture: Capture, system: System, seconds: float, seed: int) -> tuple[int, float, float]:
@@ -79,6 +79,12 @@ def with_steps(system: System, steps: int) -> System:
     """``system`` for another number of steps; intervals that strategies count in steps shrink along, never grow."""
     ratio = min(steps / system.steps, 1.0)
     return _with_intervals(replace(system, steps=steps), lambda every: max(round(every * ratio), min(every, 20)))
+
+
+def with_visits(system: System, photos: int) -> System:
+    """``system`` with no more steps than its ``visits`` of each of ``photos`` photos."""
+    most = system.visits * photos
+    return with_steps(system, most) if 0 < most < system.steps else system
 
 
 def _shrunk(system: System, steps: int) -> System:

@@ -62,6 +62,8 @@ class System:
     strategies: dict[str, Any] = dataclasses.field(default_factory=dict)
     # optimisation steps in total
     steps: int = 30_000
+    # a photo is looked at so many times at most, so few photos get fewer steps (0: no limit); --steps overrules it
+    visits: int = 0
     # what is behind everything; auto: black for opaque photos, white where photos have alpha; random: new each step
     background: Literal["auto", "black", "white", "random"] = "auto"
     resolution: Resolution = dataclasses.field(default_factory=Resolution)

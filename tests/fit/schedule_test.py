@@ -13,7 +13,7 @@ from tiny_capture import tiny_capture
 
 from recon.configs import gaussians, gaussians_mcmc
 from recon.errors import InputError
-from recon.fit.plan import plan_for_time, with_steps
+from recon.fit.plan import plan_for_time, with_steps, with_visits
 from recon.fit.problem import FitProblem
 from recon.fit.system import Resolution
 from recon.optim.schedule import Schedule
@@ -56,9 +56,19 @@ def test_with_steps_shrinks_intervals_but_never_grows_them() -> None:
     assert system.strategies["densify"].every == 100, "the preset itself was changed"
 
 
+def test_few_photos_get_fewer_steps() -> None:
+    system = replace(gaussians.PRESETS["balanced"], steps=7_000, visits=150)
+    few = with_visits(system, 9)
+    assert few.steps == 1_350
+    assert few.strategies["densify"].every == 20, "acting more often, as with --steps"
+    assert with_visits(system, 47) is system
+    assert with_visits(replace(system, visits=0), 3).steps == 7_000
+    assert gaussians.PRESETS["quality"].visits == 0, "the plain recipe"
+
+
 def test_plan_for_time() -> None:
     capture = tiny_capture()
-    short = plan_for_time(capture, gaussians.PRESETS["fast"], 20.0)
+    short = plan_for_time(capture, gaussians.PRESETS["fast"], 300.0)
     assert 50 <= short.steps <= 30_000
     with pytest.raises(InputError, match="too short") as error:
         plan_for_time(capture, gaussians.PRESETS["fast"], 0.01)
