@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,12 +30,16 @@ class Meshing:
     box            [2, 3] low and high corner in the source, or None: around what the cameras show
     smallest_part  parts smaller than this share of the largest part's surface are dropped
     fill_holes     holes of up to so many edges are closed
+    faces          at most about so many faces; 0 keeps all
+    texture        texels along a side of a texture; 0 for colours of vertices
     """
 
     resolution: int = 256
     box: Tensor | None = None
-    smallest_part: float = 0.003
+    smallest_part: float = 0.001
     fill_holes: int = 30
+    faces: int = 0
+    texture: int = 0
 
 
 def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
@@ -49,6 +53,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
 
     from recon.mesh.clean import drop_small_parts, fill_holes
     from recon.mesh.grid import Grid
+    from recon.mesh.simplify import simplify
 
     if meshing.box is None:
         low, high = tsdf.box_of_views(cameras, render)
@@ -70,7 +75,45 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         mesh, filled = fill_holes(mesh, meshing.fill_holes)
         if filled:
             notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
-    return mesh.transformed(world_from_source.inverse()).with_normals(), notes
+    if 0 < meshing.faces < len(mesh):
+        mesh = simplify(mesh, meshing.faces)
+    if meshing.texture:
+        mesh = _textured(mesh, render, cameras, meshing.texture)
+    return _smooth_normals(mesh.transformed(world_from_source.inverse())), notes
+
+
+def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[Camera], size: int) -> Mesh:
+    """The mesh with a texture of what the cameras show. Pictures of the fit are better than photos here: masks and
+    exposure are already dealt with, and the photos may be gone."""
+    from recon.mesh.texture import Baking, bake, unwrap
+
+    def views() -> Iterator[tuple[Camera, Tensor, Tensor]]:
+        for camera in cameras:
+            shown = render(camera)
+            yield camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+
+    return bake(unwrap(mesh), views(), Baking(size))
+
+
+def welded(mesh: Mesh) -> Mesh:
+    """The mesh as it was before it was unwrapped: vertices that were doubled on seams are one again."""
+    if mesh.uvs is None:
+        return mesh
+    from recon.mesh.clean import part_sheets
+
+    whole, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
+    # sheets may have touched in a point or along an edge with a vertex each; they do so again
+    return part_sheets(Mesh(whole, index[mesh.faces.long()].to(torch.int32)))
+
+
+def _smooth_normals(mesh: Mesh) -> Mesh:
+    """Normals that agree across the doubled vertices of texture seams."""
+    if mesh.uvs is None:
+        return mesh.with_normals()
+    whole, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
+    normals = Mesh(whole, index[mesh.faces.long()].to(torch.int32)).with_normals().normals
+    assert normals is not None
+    return replace(mesh, normals=normals[index])
 
 
 def placed(cameras: Sequence[Camera], suffix: str, up: str = "auto", scale: float = 1.0) -> tuple[Similarity, str]:

@@ -40,9 +40,11 @@ ARROWS = {
 # The viewer sees a fit through its events, its session and the looks it asks for.
 VIEWER_OF_FIT = {"recon.fit.events", "recon.fit.session", "recon.fit.looks"}
 # Rivals and heavy helpers that are chosen by name where they are installed.
-OPTIONAL = {"gsplat", "nerfacc", "tinycudann", "open3d", "pxr", "viser", "pillow_heif", "lpips"}
+OPTIONAL = {"gsplat", "nerfacc", "tinycudann", "open3d", "pxr", "viser", "pillow_heif", "lpips", "xatlas",
+            "fast_simplification"}
 MAY_USE_OPTIONAL = {"ops", "mesh", "export", "viewer", "data"}
-IMPORT_NAMES = {"pillow": "PIL", "pillow-heif": "pillow_heif", "pyyaml": "yaml"}
+IMPORT_NAMES = {"pillow": "PIL", "pillow-heif": "pillow_heif", "pyyaml": "yaml",
+                "fast-simplification": "fast_simplification"}
 HEAVY = {"torch", "numpy", "rich", "PIL", "av", "pycolmap", "yaml", "psutil", "zstandard"}
 MOST_LINES = 600
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recon.mesh.check import MeshReport
     from recon.types import Mesh
 
+FACES = 60_000  # of a mesh with a texture: unwrapping takes long, and the texture holds the detail
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -25,6 +27,7 @@ class Arguments:
     Examples:
       recon mesh runs/fox-gaussians-01 fox.glb
       recon mesh runs/fox-gaussians-01 fox.obj --resolution 384 --box -1,-1,0,1,1,2
+      recon mesh runs/fox-gaussians-01 fox.glb --texture 2048 --faces 40000
 
     Depth as seen from the cameras of the photos is fused into a grid, and the surface taken from there, with colours.
     """
@@ -42,10 +45,16 @@ class Arguments:
     box: Annotated[str | None, option("NUMBERS", "around what the photos show")] = None
 
     # parts smaller than this share of the largest part's surface are dropped; 1 keeps the largest alone
-    smallest_part: Annotated[float, option("SHARE", "0.003")] = 0.003
+    smallest_part: Annotated[float, option("SHARE", "0.001")] = 0.001
 
     # holes of up to so many edges are closed; 0 leaves them
     fill_holes: Annotated[int, option("N", "30")] = 30
+
+    # a texture of so many texels along a side, in place of colours of vertices; needs the extra "mesh"
+    texture: Annotated[int, option("N", "0, no texture")] = 0
+
+    # at most about so many faces; needs the extra "mesh"
+    faces: Annotated[int | None, option("N", "all; 60,000 with a texture")] = None
 
     # the axis that points up in the file: y, z, or keep (coordinates of the source)
     up: Annotated[Literal["auto", "keep", "y", "z"], option("AXIS", "y for .glb and .obj, z for .stl, else keep")] = (
@@ -65,7 +74,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon mesh")
     out = _checked_out(arguments)
     from recon.app.api import load
-    from recon.app.meshing import placed
+    from recon.app.meshing import placed, welded
     from recon.app.sizes import format_bytes
     from recon.export import write_mesh
     from recon.mesh.check import check
@@ -75,7 +84,7 @@ def run(argv: Sequence[str]) -> int:
         raise InputError("is a splat file, which does not hold the cameras that depth is taken from", file=scene.path,
                          fix="Give the folder of a run.")
     mesh, notes = _surface(scene, arguments)
-    report = check(mesh, intersections=arguments.check)
+    report = check(welded(mesh), intersections=arguments.check)
     similarity, where = placed(scene.cameras, out.suffix.lower(), arguments.up, arguments.scale)
     notes += write_mesh(out, mesh.transformed(similarity))
     for note in (*scene.warnings, *notes):
@@ -97,6 +106,12 @@ def _checked_out(arguments: Arguments) -> Path:
         raise InputError("already exists", file=out, fix="Add --overwrite, or choose another name.")
     if not 16 <= arguments.resolution <= 2048:
         raise InputError(f"--resolution {arguments.resolution} is out of range", fix="Give 16 to 2048.")
+    if arguments.texture != 0 and not 64 <= arguments.texture <= 8192:
+        raise InputError(f"--texture {arguments.texture} is out of range", fix="Give 64 to 8192, or 0 for none.")
+    if arguments.faces is not None and not 100 <= arguments.faces <= 100_000_000:
+        raise InputError(f"--faces {arguments.faces} is out of range", fix="Give 100 or more.")
+    if arguments.texture and out.suffix.lower() in (".ply", ".stl"):
+        raise InputError(f"{out.suffix} files hold no texture", fix="Name the file .glb or .obj.")
     if not 0 <= arguments.smallest_part <= 1:
         raise InputError(f"--smallest_part {arguments.smallest_part:g} is out of range", fix="Give 0 to 1.")
     if not 1e-9 <= arguments.scale <= 1e9:
@@ -133,7 +148,9 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
         with torch.no_grad():
             return scene.renderer.render(scene.field, camera, want=meshing.WANTED, background=scene.background)
 
-    how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes)
+    faces = arguments.faces if arguments.faces is not None else FACES * (arguments.texture > 0)
+    how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes,
+                          faces, arguments.texture)
     return meshing.surface(render, cameras, scene.saved.world_from_source, has_alpha=scene.saved.has_alpha, meshing=how)
 
 
