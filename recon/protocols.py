@@ -158,10 +158,11 @@ class Problem(Protocol):
         """
         ...
 
-    def least_squares(self, views: int = 0, tested: int = 0) -> Any:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0) -> Any:
         """The mean loss over ``views`` views (0 = all) with its curvature, see ``recon.optim.gauss_newton``.
 
-        ``tested``: of how many of them the value is taken (0 = all). Only where every loss is ``Curved``.
+        ``curved``: how many of them the products look at; ``tested``: of how many the value is taken (0 = all).
+        Only where every loss is ``Curved``.
         """
         ...
 

@@ -83,17 +83,17 @@ class FitProblem:
                 self.warnings.append(f"{error}; the fit goes on without this photo")
         raise InputError("no photo could be read", file=self.capture.root, fix="Check the files or the disk.")
 
-    def least_squares(self, views: int = 0, tested: int = 0) -> ViewsProblem:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0) -> ViewsProblem:
         """The mean loss over ``views`` training views (0 = all), for second-order optimizers; see ``ViewsProblem``."""
         n = len(self.observations)
         chosen = [i for i in range(n) if i not in self._lost]
+        generator = torch.Generator().manual_seed(self.seed * 32_452_843 + self.step)
+        start = float(torch.rand((), generator=generator))
         if 0 < views < len(chosen):
-            generator = torch.Generator().manual_seed(self.seed * 32_452_843 + self.step)
-            start = float(torch.rand((), generator=generator))
             chosen = [chosen[int((k + start) * len(chosen) / views)] for k in range(views)]
         self.seen = self.observations.get(chosen[0], self.scale(self.step))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
-                               tested=tested, memory=self._memory)
+                               curved=curved, tested=tested, phase=start, memory=self._memory)
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
         return problem

@@ -33,16 +33,18 @@ class ViewsProblem:
     """Mean loss over some views, as a function of all parameters in one vector x [n].
 
     views    positions in ``observations``       scale    downscale factor of the photos
+    curved   how many of the views the products with J^T W J look at (0 = all of them); gradient and diagonal see all
     tested   how many of the views ``value`` looks at (0 = all of them)
+    phase    0..1, shifts which views are ``curved``
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
-                 scale: float = 1.0, tested: int = 0, memory: int = 1 << 30) -> None:
+                 scale: float = 1.0, curved: int = 0, tested: int = 0,
+                 phase: float = 0.5, memory: int = 1 << 30) -> None:
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
-        stride = max(len(self.views) // tested, 1) if tested else 1
-        self.tested = self.views[::stride]
+        self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
         self.names = list(field.params)
         self.redrawn = 0  # views that did not fit into memory
         self.near: LinearViews | None = None
@@ -97,6 +99,13 @@ class ViewsProblem:
         return [p.view(s) for p, s in zip(torch.split(x, [s.numel() for s in shapes]), shapes, strict=True)]
 
 
+def _spread(views: Sequence[int], count: int, phase: float = 0.5) -> list[int]:
+    """``count`` of the views at even distances; all of them where count is 0."""
+    if not 0 < count < len(views):
+        return list(views)
+    return [views[int((k + phase) * len(views) / count) % len(views)] for k in range(count)]
+
+
 class LinearViews:
     """Implements Linearisation: gradient, diagonal and products, summed over the views in their order."""
 
@@ -107,7 +116,7 @@ class LinearViews:
         self.gradient, self.diagonal = torch.zeros(sum(self.groups)), torch.zeros(sum(self.groups))
         g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
         self._kept: dict[int, tuple[Linear, Tensor]] = {}
-        self._weights: dict[int, Tensor] = {}
+        self._scale = len(problem.views) / len(problem.curved)
         free, tested_values = problem.memory, {}
         for view in problem.views:
             seen = problem.observe(view)
@@ -117,16 +126,18 @@ class LinearViews:
             picture.vjp_(u * self._share, g)
             picture.diagonal_(weights, diagonal)
             tested_values[view] = value
+            if view not in problem.curved:
+                continue
             free -= picture.nbytes + weights.numel() * 4
             if free >= 0:
                 self._kept[view] = (picture, weights)
-        problem.redrawn = len(problem.views) - len(self._kept)
+        problem.redrawn = len(problem.curved) - len(self._kept)
         self.value = sum(tested_values[v] for v in tested) / len(tested)
 
     def product(self, v: Tensor) -> Tensor:
         out = torch.zeros_like(v)
         to, along = self.problem.split(out), self.problem.split(v)
-        for view in self.problem.views:
+        for view in self.problem.curved:
             if view in self._kept:
                 picture, weights = self._kept[view]
             else:
@@ -134,4 +145,4 @@ class LinearViews:
                 picture = self.problem.draw(seen)
                 weights = self.problem.curvature(picture.picture, seen)[2] * self._share
             picture.normal_(along, weights, to)
-        return out
+        return out.mul_(self._scale)

@@ -111,10 +111,17 @@ def squares_above(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, ma
 
 def _blur(planes: Tensor) -> Tensor:
     """The window of SSIM over [n, height, width], zero outside."""
-    taps = torch.exp(-torch.arange(-5, 6, dtype=planes.dtype) ** 2 / (2 * 1.5**2))
-    taps = taps / taps.sum()
-    rows = torch.nn.functional.conv2d(planes[:, None], taps.view(1, 1, 1, 11), padding=(0, 5))
-    return torch.nn.functional.conv2d(rows, taps.view(1, 1, 11, 1), padding=(5, 0))[:, 0]
+    taps = [math.exp(-(i - 5) ** 2 / (2 * 1.5**2)) for i in range(11)]
+    taps = [t / math.fsum(taps) for t in taps]
+    height, width = planes.shape[1:]
+    padded = torch.nn.functional.pad(planes, (5, 5, 5, 5))
+    rows = taps[0] * padded[:, :, :width]
+    for i in range(1, 11):  # shifted sums: much faster here than a convolution of single planes
+        rows.add_(padded[:, :, i : i + width], alpha=taps[i])
+    out = taps[0] * rows[:, :height]
+    for i in range(1, 11):
+        out.add_(rows[:, i : i + height], alpha=taps[i])
+    return out
 
 
 def ssim(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> float:

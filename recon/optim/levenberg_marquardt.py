@@ -30,6 +30,8 @@ class LevenbergMarquardtSettings:
     steps: int = 5
     # views that a step looks at (0 = all), drawn anew for each step
     views: int = 0
+    # views that the curvature is taken of (0 = all that a step looks at); gradient and diagonal see them all
+    curved: int = 0
     # views that decide whether a step is kept (0 = all that it looked at)
     tested: int = 12
     # damping, linear solver, line search
@@ -55,7 +57,7 @@ class LevenbergMarquardt:
         if problem.step < self.begin:
             return self.first.step(problem)
         s = self.settings
-        views = problem.least_squares(s.views, s.tested)
+        views = problem.least_squares(s.views, s.curved, s.tested)
         report = s.step.step(views, self.memory)
         self.reports.append(report)
         return report.before

@@ -145,6 +145,22 @@ def test_too_little_memory_draws_pictures_again_to_the_same_bits(capture: Captur
     assert torch.equal(found[0][1], found[2][1])
 
 
+def test_curvature_of_some_views_stands_for_all(capture: Capture) -> None:
+    fit = _near_the_truth(capture, _system())
+
+    def of(**options: Any) -> Any:
+        return ViewsProblem(fit.field, fit.system, fit.problem.observations, range(6), **options).linearise()
+
+    whole, v = of(), torch.ones(len(_values(fit)))
+    halves = [of(curved=3, phase=phase) for phase in (0.25, 0.75)]
+    assert halves[0].problem.curved != halves[1].problem.curved
+    want = whole.product(v)
+    mean = (halves[0].product(v) + halves[1].product(v)) / 2
+    assert (mean - want).norm() <= 1e-4 * want.norm()
+    assert torch.equal(halves[0].gradient, whole.gradient)
+    assert torch.equal(halves[0].diagonal, whole.diagonal)
+
+
 def test_views_are_spread_and_drawn_from_the_step(capture: Capture) -> None:
     fit = _near_the_truth(capture, _system())
     first = fit.problem.least_squares(3).views
