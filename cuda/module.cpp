@@ -10,6 +10,9 @@ void bind_knn(nanobind::module_& m);
 void bind_iso(nanobind::module_& m);
 void bind_tsdf(nanobind::module_& m);
 void bind_raster(nanobind::module_& m);
+void bind_march(nanobind::module_& m);
+void bind_grid(nanobind::module_& m);
+void bind_mlp(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -27,4 +30,7 @@ NB_MODULE(RECON_MODULE, m) {
   bind_iso(m);
   bind_tsdf(m);
   bind_raster(m);
+  bind_march(m);
+  bind_grid(m);
+  bind_mlp(m);
 }

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from recon.params import Params, RowChange
-from recon.types import Camera, Capture, Gaussians, Observation, Render
+from recon.types import Camera, Capture, Gaussians, Observation, Render, Volume
 
 
 @runtime_checkable
@@ -41,11 +41,21 @@ class Splats(Protocol):
 
 @runtime_checkable
 class Volumetric(Protocol):
-    """Density and view-dependent radiance at points of space."""
+    """Density and view-dependent radiance at points, for ray marching; ``volume`` says where and how finely.
 
-    def density(self, x_world: Tensor) -> Tensor: ...
+    Points u [m, 3] are in unit coordinates of the volume. ``footprint`` [m] is the width of a pixel there, in scene
+    units, for fields that answer coarsely from afar.
+    """
 
-    def radiance(self, x_world: Tensor, direction_world: Tensor) -> Tensor: ...
+    def volume(self) -> Volume: ...
+
+    def density(self, u: Tensor, footprint: Tensor) -> Tensor:
+        """[m] raw density, before shift and softplus; differentiable in the field's parameters."""
+        ...
+
+    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor) -> Tensor:
+        """[m, 3] colour in 0..1 seen along direction_world[ray] (directions [rays, 3] unit, ray [m] int32)."""
+        ...
 
 
 @runtime_checkable
@@ -65,6 +75,17 @@ class Renderer(Protocol):
         """``background`` [3] colour behind everything; ``want`` names the channels, see ``recon.types.render``.
 
         A renderer of systems with dropout also takes ``drop``, a ``recon.types.Drop``.
+        """
+        ...
+
+
+class Sampler(Protocol):
+    """Chooses the rays of a step where whole pictures are not compared."""
+
+    def draw(self, observations: Any, step: int, seed: int, scale: float) -> Observation:
+        """An Observation with ``rays``, drawn from (seed, step); ``observations`` gives views by ``get(index, scale)``.
+
+        A renderer for such systems has ``render_rays(field, rays, background=, want=)``.
         """
         ...
 

@@ -28,4 +28,7 @@ inline constexpr float kLargestGradient = 1e18f;
 // Updates all tensors in one parallel region; returns how many rows were skipped because their gradient is not usable.
 int64_t update_all(const std::vector<Tensor>& tensors, const Step& step);
 
+// Updates the numbers whose gradient is neither zero nor unusable, and sets the gradient to zero.
+void update_touched(float* param, float* grad, float* m, float* v, int64_t count, double rate, const Step& step);
+
 }  // namespace recon::adam

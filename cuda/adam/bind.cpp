@@ -59,9 +59,22 @@ int64_t adam_many(const std::vector<Floats>& params, const std::vector<array<con
   return adam::update_all(all, {beta1, beta2, eps, step, active});
 }
 
+void adam_touched(Floats param, Floats grad, Floats m, Floats v, double rate, int64_t step, double beta1, double beta2,
+                  double eps) {
+  expect(step >= 1, "step counts from 1");
+  expect(grad.size() == param.size() && m.size() == param.size() && v.size() == param.size(),
+         "grad, m and v must have the shape of their parameter");
+  nb::gil_scoped_release release;
+  adam::update_touched(param.data(), grad.data(), m.data(), v.data(), int64_t(param.size()), rate,
+                       {beta1, beta2, eps, step, nullptr});
+}
+
 }  // namespace
 
 void bind_adam(nb::module_& m) {
+  m.def("adam_touched", &adam_touched, nb::arg("param").noconvert(), nb::arg("grad").noconvert(),
+        nb::arg("m").noconvert(), nb::arg("v").noconvert(), nb::arg("rate"), nb::arg("step"), nb::arg("beta1") = 0.9,
+        nb::arg("beta2") = 0.999, nb::arg("eps") = 1e-15);
   m.def("adam_many", &adam_many, nb::arg("params").noconvert(), nb::arg("grads").noconvert(), nb::arg("ms").noconvert(),
         nb::arg("vs").noconvert(), nb::arg("rates"), nb::arg("row_rates").noconvert(), nb::arg("step"),
         nb::arg("beta1") = 0.9, nb::arg("beta2") = 0.999, nb::arg("eps") = 1e-15,

@@ -66,6 +66,11 @@ class Observations:
             self._bytes += size
         return seen
 
+    def over(self, index: int, scale: float, background: Tensor) -> Observation:
+        """View ``index`` over a given colour."""
+        same = not self.random_background or torch.equal(background, self.background)
+        return self.get(index, scale) if same else self._observe(index, scale, background)
+
     def _observe(self, index: int, scale: float, background: Tensor) -> Observation:
         view = self.views[index]
         photo, camera = view.photo(), view.camera

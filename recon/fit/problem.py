@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ class FitProblem:
         )
         self.warnings: list[str] = []  # read and emptied by the loop
         self._lost: set[int] = set()
+        if system.sampler is not None and system.exposure.enabled:
+            raise InputError("exposure correction needs whole photos, and this method compares single pixels",
+                             fix="Leave out --exposure.enabled.")
         self._order: list[int] = []
         self._epoch = -1
         self._pictured = {n: loss for n, loss in system.losses.items() if not isinstance(loss, Regularizer)}
@@ -69,6 +73,8 @@ class FitProblem:
         return self._order[position]
 
     def observe(self) -> Observation:
+        if self.system.sampler is not None:
+            return self.system.sampler.draw(self.observations, self.step, self.seed, self.scale(self.step))
         generator = None
         if self.observations.random_background:
             generator = torch.Generator().manual_seed(self.seed * 104_729 + self.step)
@@ -100,12 +106,15 @@ class FitProblem:
 
     def gradient(self, deferred: bool = False) -> float:
         self.seen = seen = self.observe()
-        draw = self.system.renderer.render
+        draw: Callable[..., Render] = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)
+        if seen.rays is not None:
+            draw = self.system.renderer.render_rays  # type: ignore[attr-defined]
         share = self._dropout * self.step / max(self.total_steps, 1)
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
-        render = draw(self.field, seen.camera, background=seen.background, want=self._want, **more)
+        shown = seen.camera if seen.rays is None else seen.rays
+        render = draw(self.field, shown, background=seen.background, want=self._want, **more)
         self.render = render
         if self.exposure is not None:
             corrected = self.exposure.apply(render.rgb, seen.index)

@@ -60,6 +60,8 @@ class System:
     losses: dict[str, Any] = dataclasses.field(default_factory=dict)
     # named structure changes, run in this order after each step
     strategies: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # which pixels a step compares; None = one whole photo
+    sampler: Any = None
     # optimisation steps in total
     steps: int = 30_000
     # a photo is looked at so many times at most, so few photos get fewer steps (0: no limit); --steps overrules it

@@ -90,6 +90,22 @@ def adam_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float | Tens
     return adam_many_([param], [grad], [m], [v], lr=[lr], step=step, beta1=beta1, beta2=beta2, eps=eps, rows=rows)
 
 
+def adam_touched_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float, step: int, beta1: float = 0.9,
+                  beta2: float = 0.999, eps: float = 1e-15) -> None:
+    """One Adam step, in place, on the numbers whose gradient is neither zero nor unusable; ``grad`` is then zero.
+
+    All [...] float32 of one shape. Raises ValueError or TypeError naming the argument.
+    """
+    if step < 1 or not math.isfinite(lr):
+        raise ValueError(f"step counts from 1 and lr must be finite, got {step} and {lr}")
+    expect_tensor("param", param, torch.float32)
+    for name, tensor in (("grad", grad), ("m", m), ("v", v)):
+        expect_tensor(name, tensor, torch.float32, tuple(param.shape))
+    with torch.no_grad():
+        native.adam_touched(param.detach(), grad, m, v, lr, step, beta1, beta2, eps)
+    torch.autograd.graph.increment_version([param, grad, m, v])
+
+
 def reference(
     param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float | Tensor, step: int, beta1: float = 0.9,
     beta2: float = 0.999, eps: float = 1e-15, rows: Tensor | None = None,

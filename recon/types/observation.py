@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recon.types.camera import Camera
+from recon.types.rays import Rays
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Observation:
     background  [3] float32
     index       position of the view in its split
     depth       [height, width] float32 z-depth, 0 = unknown, or None
+    rays        where pixels of several views are compared: target and mask are patches of rays, camera is one of them
     """
 
     camera: Camera
@@ -26,3 +28,4 @@ class Observation:
     background: Tensor
     index: int
     depth: Tensor | None = None
+    rays: Rays | None = None

@@ -26,14 +26,14 @@ def visual_hull(views: Sequence[View], centre: Tensor, half: float, count: int,
     steps = (torch.arange(_GRID, dtype=torch.float64) + 0.5) / _GRID * 2 - 1
     grid = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
     margin = 0.87 * 2 * half / _GRID  # half a cell's diagonal: a cell that touches the hull is kept
-    cells, _ = _carve(centre + grid * half, photos, margin)
+    cells, _ = carve(centre + grid * half, photos, margin)
     if len(cells) == 0:
         return torch.empty(0, 3), torch.empty(0, 3)
     kept, shades, found = [], [], 0
     for _ in range(6):
         pick = torch.randint(len(cells), (2 * count,), generator=generator)
         jitter = torch.rand(2 * count, 3, generator=generator, dtype=torch.float64) * 2 - 1
-        points, colours = _carve(cells[pick] + jitter * (half / _GRID), photos, 0.0)
+        points, colours = carve(cells[pick] + jitter * (half / _GRID), photos, 0.0)
         kept.append(points.float())
         shades.append(colours)
         found += len(points)
@@ -42,7 +42,7 @@ def visual_hull(views: Sequence[View], centre: Tensor, half: float, count: int,
     return torch.cat(kept)[:count], torch.cat(shades)[:count].clamp(0, 1)
 
 
-def _carve(points: Tensor, photos: Sequence[tuple[View, Photo]], margin: float) -> tuple[Tensor, Tensor]:
+def carve(points: Tensor, photos: Sequence[tuple[View, Photo]], margin: float) -> tuple[Tensor, Tensor]:
     """The points that are opaque (within ``margin`` scene units) wherever they are seen, seen by half of the views, and
     their mean colours."""
     colour_sum, seen = torch.zeros(len(points), 3), torch.zeros(len(points))

@@ -1,0 +1,43 @@
+"""Direct voxel grid optimization.
+
+Sun, Sun, Chen: "Direct Voxel Grid Optimization: Super-fast Convergence for Radiance Fields Reconstruction".
+CVPR 2022. arXiv 2111.11215
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recon.fields.dense_grid import DenseGridSettings
+from recon.fit.system import System
+from recon.losses.colour import SquaredError
+from recon.losses.distortion import Distortion
+from recon.losses.opacity import OpacityEntropy
+from recon.optim.schedule import Schedule
+from recon.optim.touched_adam import TouchedAdamSettings
+from recon.renderers.march import MarchRenderer
+from recon.samplers.pixels import RandomPixels
+from recon.strategies.occupancy import ShrinkOccupancy
+from recon.strategies.refine import Refine
+
+_BASE = System(
+    field=DenseGridSettings(),
+    renderer=MarchRenderer(),
+    sampler=RandomPixels(),
+    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-3)},
+    optimizer=TouchedAdamSettings(rates={
+        "density": Schedule(0.1, 0.01),
+        "features": Schedule(0.1, 0.01),
+        "decoder": Schedule(1e-3, 1e-4),
+    }),
+    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy()},
+    steps=6_000,
+)
+
+PRESETS = {
+    "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000), steps=3_000),
+    "balanced": _BASE,
+    "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128), steps=20_000,
+                       sampler=RandomPixels(rays=8192)),
+}
+PRESET = "balanced"

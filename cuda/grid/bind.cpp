@@ -1,0 +1,131 @@
+// Python's view of grids and factors; shapes are checked with better words in recon/ops/grid.py.
+#include <nanobind/stl/vector.h>
+
+#include "core/arrays.h"
+#include "grid/grid_cpu.h"
+
+namespace {
+
+using namespace recon;
+
+template <class A, class B>
+int64_t check_points(const A& u, const B& out, size_t width) {
+  expect(u.ndim() == 2 && u.shape(1) == 3 && u.shape(0) < (size_t(1) << 31), "points must be [n, 3]");
+  expect(out.size() == u.shape(0) * width, "the result does not fit the points");
+  return int64_t(u.shape(0));
+}
+
+template <class V>
+void grid_size(const V& values, int* size) {
+  expect(values.ndim() == 4, "values must be [x, y, z, channels]");
+  for (int i = 0; i < 3; ++i) {
+    size[i] = int(values.shape(i));
+    expect(size[i] >= 2, "a grid needs two nodes along every axis");
+  }
+}
+
+template <class S>
+void trilinear(array<const S> values, array<const S> u, array<S> out) {
+  int size[3];
+  grid_size(values, size);
+  const int64_t n = check_points(u, out, values.shape(3));
+  nb::gil_scoped_release release;
+  grid::trilinear<S>(values.data(), size, int(values.shape(3)), u.data(), n, out.data());
+}
+template <class S>
+void trilinear_backward(array<const S> u, array<const S> g_out, array<S> g_values) {
+  int size[3];
+  grid_size(g_values, size);
+  const int64_t n = check_points(u, g_out, g_values.shape(3));
+  nb::gil_scoped_release release;
+  grid::trilinear_backward<S>(size, int(g_values.shape(3)), u.data(), n, g_out.data(), g_values.data());
+}
+
+template <class P, class L>
+void check_factors(const P& planes, const L& lines) {
+  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
+  expect(planes.ndim() == 4 && planes.shape(0) == 3 && planes.shape(1) == lines.shape(1) &&
+             planes.shape(2) == lines.shape(1) && planes.shape(3) == lines.shape(2),
+         "planes must be [3, n, n, rank]");
+}
+template <class S>
+void vector_matrix(array<const S> planes, array<const S> lines, array<const S> u, array<S> out) {
+  check_factors(planes, lines);
+  const int64_t n = check_points(u, out, 3 * lines.shape(2));
+  nb::gil_scoped_release release;
+  grid::vector_matrix<S>(planes.data(), lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n,
+                         out.data());
+}
+template <class S>
+void vector_matrix_backward(array<const S> planes, array<const S> lines, array<const S> u, array<const S> g_out,
+                            array<S> g_planes, array<S> g_lines) {
+  check_factors(planes, lines);
+  check_factors(g_planes, g_lines);
+  expect(g_planes.size() == planes.size(), "g_planes must be as large as planes");
+  const int64_t n = check_points(u, g_out, 3 * lines.shape(2));
+  nb::gil_scoped_release release;
+  grid::vector_matrix_backward<S>(planes.data(), lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n,
+                                  g_out.data(), g_planes.data(), g_lines.data());
+}
+
+template <class S>
+void tri_vector(array<const S> lines, array<const S> u, array<S> out) {
+  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
+  const int64_t n = check_points(u, out, lines.shape(2));
+  nb::gil_scoped_release release;
+  grid::tri_vector<S>(lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n, out.data());
+}
+template <class S>
+void tri_vector_backward(array<const S> lines, array<const S> u, array<const S> g_out, array<S> g_lines) {
+  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
+  expect(g_lines.size() == lines.size(), "g_lines must be as large as lines");
+  const int64_t n = check_points(u, g_out, lines.shape(2));
+  nb::gil_scoped_release release;
+  grid::tri_vector_backward<S>(lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n, g_out.data(),
+                               g_lines.data());
+}
+
+template <class T>
+void check_table(const T& table, const std::vector<int>& nodes) {
+  expect(table.ndim() == 3 && table.shape(0) == nodes.size(), "table must be [levels, slots, features]");
+  const size_t slots = table.shape(1);
+  expect(slots >= 1 && (slots & (slots - 1)) == 0 && slots < (size_t(1) << 31), "slots must be a power of two");
+  for (int n : nodes) expect(n >= 2 && n <= 1 << 16, "levels must have 2 to 65536 nodes");
+}
+template <class S>
+void hash(array<const S> table, std::vector<int> nodes, array<const S> u, array<S> out) {
+  check_table(table, nodes);
+  const int64_t n = check_points(u, out, table.shape(0) * table.shape(2));
+  nb::gil_scoped_release release;
+  grid::hash<S>(table.data(), nodes, int64_t(table.shape(1)), int(table.shape(2)), u.data(), n, out.data());
+}
+template <class S>
+void hash_backward(std::vector<int> nodes, array<const S> u, array<const S> g_out, array<S> g_table) {
+  check_table(g_table, nodes);
+  const int64_t n = check_points(u, g_out, g_table.shape(0) * g_table.shape(2));
+  nb::gil_scoped_release release;
+  grid::hash_backward<S>(nodes, int64_t(g_table.shape(1)), int(g_table.shape(2)), u.data(), n, g_out.data(),
+                         g_table.data());
+}
+
+#define A(name) nb::arg(name).noconvert()
+template <class S>
+void bind_for(nb::module_& m) {
+  m.def("grid_trilinear", &trilinear<S>, A("values"), A("u"), A("out"));
+  m.def("grid_trilinear_backward", &trilinear_backward<S>, A("u"), A("g_out"), A("g_values"));
+  m.def("grid_vector_matrix", &vector_matrix<S>, A("planes"), A("lines"), A("u"), A("out"));
+  m.def("grid_vector_matrix_backward", &vector_matrix_backward<S>, A("planes"), A("lines"), A("u"), A("g_out"),
+        A("g_planes"), A("g_lines"));
+  m.def("grid_tri_vector", &tri_vector<S>, A("lines"), A("u"), A("out"));
+  m.def("grid_tri_vector_backward", &tri_vector_backward<S>, A("lines"), A("u"), A("g_out"), A("g_lines"));
+  m.def("grid_hash", &hash<S>, A("table"), nb::arg("nodes"), A("u"), A("out"));
+  m.def("grid_hash_backward", &hash_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_table"));
+}
+
+}  // namespace
+
+void bind_grid(nb::module_& m) {
+  bind_for<float>(m);
+  bind_for<double>(m);
+}
+#undef A

@@ -1,0 +1,300 @@
+// CPU driver: forward over ranges of points; backward over parts of the parameters that no other task writes (planes of
+// nodes, factors, levels), each walking its points in order, so that the bits do not depend on the threads.
+#include "grid/grid.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "core/parallel.h"
+#include "grid/grid_cpu.h"
+
+namespace recon::grid {
+
+namespace {
+
+constexpr int64_t kGrain = 4096;
+
+// Calls body with the number of channels as a compile-time constant where it is a usual one, 0 otherwise.
+template <class Body>
+void with_channels(int channels, const Body& body) {
+  switch (channels) {
+#define RECON_CASE(n)                       \
+  case n:                                   \
+    body(std::integral_constant<int, n>{}); \
+    break;
+    RECON_CASE(1)
+    RECON_CASE(2)
+    RECON_CASE(4)
+    RECON_CASE(8)
+    RECON_CASE(12)
+    RECON_CASE(16)
+    RECON_CASE(24)
+    RECON_CASE(32)
+    RECON_CASE(48)
+#undef RECON_CASE
+    default:
+      body(std::integral_constant<int, 0>{});
+  }
+}
+
+template <class S>
+struct corner {
+  int node[3];
+  S next[3];
+  corner(const S* u, const int* size) {
+    for (int i = 0; i < 3; ++i) place(u[i], size[i], node[i], next[i]);
+  }
+  S weight(int k) const {
+    S w = 1;
+    for (int i = 0; i < 3; ++i) w *= k >> i & 1 ? next[i] : S(1) - next[i];
+    return w;
+  }
+};
+
+// Points by the number of their cell along x: order[begin[c] .. begin[c + 1]).
+template <class S>
+void sort_by_plane(const S* u, int64_t count, int n, std::vector<int32_t>& order, std::vector<int32_t>& begin) {
+  std::vector<int32_t> cell(count);
+  begin.assign(n + 1, 0);
+  for (int64_t i = 0; i < count; ++i) {
+    S next;
+    int node;
+    place(u[3 * i], n, node, next);
+    cell[i] = node;
+    ++begin[node + 1];
+  }
+  for (int c = 0; c < n; ++c) begin[c + 1] += begin[c];
+  order.resize(count);
+  std::vector<int32_t> at(begin.begin(), begin.end() - 1);
+  for (int64_t i = 0; i < count; ++i) order[at[cell[i]]++] = int32_t(i);
+}
+
+}  // namespace
+
+template <class S>
+void trilinear(const S* values, const int* size, int channels, const S* u, int64_t count, S* out) {
+  const int64_t row = int64_t(size[2]) * channels, plane = size[1] * row;
+  with_channels(channels, [&](auto fixed) {
+    const int C = fixed.value ? fixed.value : channels;
+    parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const corner<S> at(u + 3 * i, size);
+        const S* v = values + at.node[0] * plane + at.node[1] * row + int64_t(at.node[2]) * C;
+        S* o = out + i * C;
+        S w[8];
+        for (int k = 0; k < 8; ++k) w[k] = at.weight(k);
+        for (int c = 0; c < C; ++c)
+          o[c] = w[0] * v[c] + w[1] * v[plane + c] + w[2] * v[row + c] + w[3] * v[plane + row + c] + w[4] * v[C + c] +
+                 w[5] * v[plane + C + c] + w[6] * v[row + C + c] + w[7] * v[plane + row + C + c];
+      }
+    });
+  });
+}
+
+template <class S>
+void trilinear_backward(const int* size, int channels, const S* u, int64_t count, const S* g_out, S* g_values) {
+  const int64_t row = int64_t(size[2]) * channels, plane = size[1] * row;
+  std::vector<int32_t> order, begin;
+  sort_by_plane(u, count, size[0], order, begin);
+  with_channels(channels, [&](auto fixed) {
+    const int C = fixed.value ? fixed.value : channels;
+    parallel_for(size[0], [&](int64_t x) {
+      for (int64_t cell = x - 1; cell <= x; ++cell) {
+        if (cell < 0) continue;
+        for (int32_t k = begin[cell]; k < begin[cell + 1]; ++k) {
+          const int64_t i = order[k];
+          const corner<S> at(u + 3 * i, size);
+          const S wx = cell == x ? S(1) - at.next[0] : at.next[0], wy = at.next[1], wz = at.next[2];
+          const S w[4] = {wx * (1 - wy) * (1 - wz), wx * (1 - wy) * wz, wx * wy * (1 - wz), wx * wy * wz};
+          S* g = g_values + x * plane + at.node[1] * row + int64_t(at.node[2]) * C;
+          const S* from = g_out + i * C;
+          for (int c = 0; c < C; ++c) g[c] += w[0] * from[c];
+          for (int c = 0; c < C; ++c) g[C + c] += w[1] * from[c];
+          for (int c = 0; c < C; ++c) g[row + c] += w[2] * from[c];
+          for (int c = 0; c < C; ++c) g[row + C + c] += w[3] * from[c];
+        }
+      }
+    });
+  });
+}
+
+namespace {
+
+// One mode of a vector-matrix product at one point.
+template <class S>
+struct mode {
+  int line, a, b;
+  S f, fa, fb;
+  mode(const S* u, int n, int k) {
+    place(u[k], n, line, f);
+    place(u[(k + 1) % 3], n, a, fa);
+    place(u[(k + 2) % 3], n, b, fb);
+  }
+};
+
+}  // namespace
+
+template <class S>
+void vector_matrix(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, S* out) {
+  with_channels(rank, [&](auto fixed) {
+    const int R = fixed.value ? fixed.value : rank;
+    const int64_t row = int64_t(n) * R;
+    parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i)
+        for (int k = 0; k < 3; ++k) {
+          const mode<S> m(u + 3 * i, n, k);
+          const S* p = planes + (int64_t(k) * n + m.a) * row + int64_t(m.b) * R;
+          const S* l = lines + k * row + int64_t(m.line) * R;
+          S* o = out + (3 * i + k) * R;
+          const S w00 = (1 - m.fa) * (1 - m.fb), w01 = (1 - m.fa) * m.fb, w10 = m.fa * (1 - m.fb), w11 = m.fa * m.fb;
+          for (int r = 0; r < R; ++r)
+            o[r] = (w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r]) *
+                   ((1 - m.f) * l[r] + m.f * l[R + r]);
+        }
+    });
+  });
+}
+
+template <class S>
+void vector_matrix_backward(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, const S* g_out,
+                            S* g_planes, S* g_lines) {
+  with_channels(rank, [&](auto fixed) {
+    const int R = fixed.value ? fixed.value : rank;
+    const int64_t row = int64_t(n) * R;
+    parallel_for(3, [&](int64_t k) {
+      for (int64_t i = 0; i < count; ++i) {
+        const mode<S> m(u + 3 * i, n, int(k));
+        const int64_t at = (k * n + m.a) * row + int64_t(m.b) * R, at_line = k * row + int64_t(m.line) * R;
+        const S *p = planes + at, *l = lines + at_line, *g = g_out + (3 * i + k) * R;
+        S *gp = g_planes + at, *gl = g_lines + at_line;
+        const S w00 = (1 - m.fa) * (1 - m.fb), w01 = (1 - m.fa) * m.fb, w10 = m.fa * (1 - m.fb), w11 = m.fa * m.fb;
+        for (int r = 0; r < R; ++r) {
+          const S plane = w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r];
+          const S to_plane = g[r] * ((1 - m.f) * l[r] + m.f * l[R + r]), to_line = g[r] * plane;
+          gp[r] += w00 * to_plane;
+          gp[R + r] += w01 * to_plane;
+          gp[row + r] += w10 * to_plane;
+          gp[row + R + r] += w11 * to_plane;
+          gl[r] += (1 - m.f) * to_line;
+          gl[R + r] += m.f * to_line;
+        }
+      }
+    });
+  });
+}
+
+template <class S>
+void tri_vector(const S* lines, int n, int rank, const S* u, int64_t count, S* out) {
+  const int size[3] = {n, n, n};
+  with_channels(rank, [&](auto fixed) {
+    const int R = fixed.value ? fixed.value : rank;
+    parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const corner<S> at(u + 3 * i, size);
+        const S* l[3];
+        for (int k = 0; k < 3; ++k) l[k] = lines + (int64_t(k) * n + at.node[k]) * R;
+        const S* f = at.next;
+        for (int r = 0; r < R; ++r)
+          out[i * R + r] = ((1 - f[0]) * l[0][r] + f[0] * l[0][R + r]) * ((1 - f[1]) * l[1][r] + f[1] * l[1][R + r]) *
+                           ((1 - f[2]) * l[2][r] + f[2] * l[2][R + r]);
+      }
+    });
+  });
+}
+
+template <class S>
+void tri_vector_backward(const S* lines, int n, int rank, const S* u, int64_t count, const S* g_out, S* g_lines) {
+  const int size[3] = {n, n, n};
+  with_channels(rank, [&](auto fixed) {
+    const int R = fixed.value ? fixed.value : rank;
+    parallel_for(3, [&](int64_t k) {
+      const int64_t a = (k + 1) % 3, b = (k + 2) % 3;
+      for (int64_t i = 0; i < count; ++i) {
+        const corner<S> at(u + 3 * i, size);
+        const S *la = lines + (a * n + at.node[a]) * R, *lb = lines + (b * n + at.node[b]) * R, *f = at.next;
+        S* g = g_lines + (k * n + at.node[k]) * R;
+        for (int r = 0; r < R; ++r) {
+          const S others =
+              g_out[i * R + r] * ((1 - f[a]) * la[r] + f[a] * la[R + r]) * ((1 - f[b]) * lb[r] + f[b] * lb[R + r]);
+          g[r] += (1 - f[k]) * others;
+          g[R + r] += f[k] * others;
+        }
+      }
+    });
+  });
+}
+
+namespace {
+
+// Slots and weights of the eight nodes around a point in one level.
+template <class S>
+struct hashed {
+  uint32_t slot[8];
+  S weight[8];
+  hashed(const S* u, int n, int64_t slots) {
+    const int size[3] = {n, n, n};
+    const corner<S> at(u, size);
+    const bool dense = int64_t(n) * n * n <= slots;
+    for (int k = 0; k < 8; ++k) {
+      slot[k] = slot_of(uint32_t(at.node[0] + (k & 1)), uint32_t(at.node[1] + (k >> 1 & 1)),
+                        uint32_t(at.node[2] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
+      weight[k] = at.weight(k);
+    }
+  }
+};
+
+}  // namespace
+
+template <class S>
+void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,
+          S* out) {
+  const int levels = int(nodes.size());
+  with_channels(features, [&](auto fixed) {
+    const int C = fixed.value ? fixed.value : features;
+    parallel_ranges(count, 2048, [&](int64_t from, int64_t to) {
+      for (int l = 0; l < levels; ++l) {  // level by level: one level's table stays in the cache
+        const S* values = table + l * slots * C;
+        for (int64_t i = from; i < to; ++i) {
+          const hashed<S> h(u + 3 * i, nodes[l], slots);
+          S* o = out + (i * levels + l) * C;
+          for (int c = 0; c < C; ++c) o[c] = 0;
+          for (int k = 0; k < 8; ++k)
+            for (int c = 0; c < C; ++c) o[c] += h.weight[k] * values[int64_t(h.slot[k]) * C + c];
+        }
+      }
+    });
+  });
+}
+
+template <class S>
+void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,
+                   const S* g_out, S* g_table) {
+  const int levels = int(nodes.size());
+  with_channels(features, [&](auto fixed) {
+    const int C = fixed.value ? fixed.value : features;
+    parallel_for(levels, [&](int64_t l) {
+      S* to = g_table + l * slots * C;
+      for (int64_t i = 0; i < count; ++i) {
+        const hashed<S> h(u + 3 * i, nodes[l], slots);
+        const S* g = g_out + (i * levels + l) * C;
+        for (int k = 0; k < 8; ++k)
+          for (int c = 0; c < C; ++c) to[int64_t(h.slot[k]) * C + c] += h.weight[k] * g[c];
+      }
+    });
+  });
+}
+
+#define RECON_INSTANTIATE(S)                                                                                  \
+  template void trilinear<S>(const S*, const int*, int, const S*, int64_t, S*);                               \
+  template void trilinear_backward<S>(const int*, int, const S*, int64_t, const S*, S*);                      \
+  template void vector_matrix<S>(const S*, const S*, int, int, const S*, int64_t, S*);                        \
+  template void vector_matrix_backward<S>(const S*, const S*, int, int, const S*, int64_t, const S*, S*, S*); \
+  template void tri_vector<S>(const S*, int, int, const S*, int64_t, S*);                                     \
+  template void tri_vector_backward<S>(const S*, int, int, const S*, int64_t, const S*, S*);                  \
+  template void hash<S>(const S*, const std::vector<int>&, int64_t, int, const S*, int64_t, S*);              \
+  template void hash_backward<S>(const std::vector<int>&, int64_t, int, const S*, int64_t, const S*, S*);
+RECON_INSTANTIATE(float)
+RECON_INSTANTIATE(double)
+#undef RECON_INSTANTIATE
+
+}  // namespace recon::grid

@@ -1,0 +1,37 @@
+// The CPU driver's face: what bind.cpp may call. Points u are [count, 3] in 0..1; gradients are added to.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace recon::grid {
+
+// values [nx, ny, nz, channels] -> out [count, channels]
+template <class S>
+void trilinear(const S* values, const int* size, int channels, const S* u, int64_t count, S* out);
+template <class S>
+void trilinear_backward(const int* size, int channels, const S* u, int64_t count, const S* g_out, S* g_values);
+
+// Vector-matrix products (Chen et al., "TensoRF", ECCV 2022, arXiv 2203.09517, eq. (5)): planes [3, n, n, rank], lines
+// [3, n, rank] -> out [count, 3, rank]; mode k has the line along axis k and the plane over axes k + 1, k + 2 (mod 3).
+template <class S>
+void vector_matrix(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, S* out);
+template <class S>
+void vector_matrix_backward(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, const S* g_out,
+                            S* g_planes, S* g_lines);
+
+// Products of three vectors (CP, eq. (3) there): lines [3, n, rank] -> out [count, rank].
+template <class S>
+void tri_vector(const S* lines, int n, int rank, const S* u, int64_t count, S* out);
+template <class S>
+void tri_vector_backward(const S* lines, int n, int rank, const S* u, int64_t count, const S* g_out, S* g_lines);
+
+// Multiresolution hash grid: table [levels, slots, features], slots a power of two -> out [count, levels * features].
+template <class S>
+void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,
+          S* out);
+template <class S>
+void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,
+                   const S* g_out, S* g_table);
+
+}  // namespace recon::grid

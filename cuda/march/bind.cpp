@@ -1,0 +1,109 @@
+// Python's view of ray marching; shapes are checked with better words in recon/ops/march.py.
+#include <nanobind/stl/tuple.h>
+
+#include "core/arrays.h"
+#include "march/march_cpu.h"
+
+namespace {
+
+using namespace recon;
+template <class S>
+using S1 = array<const S>;
+
+template <class T>
+nb::object owned(std::vector<T>&& values, size_t rows, size_t columns) {
+  auto* kept = new std::vector<T>(std::move(values));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  const size_t shape[2] = {rows, columns};
+  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), columns ? 2 : 1, shape, owner));
+}
+
+nb::tuple sample(array<const float> origin, array<const float> direction, array<const float> offset,
+                 array<const float> box, array<const uint8_t> cells, float near, float far, float step) {
+  expect(box.size() == 7 && cells.ndim() == 3 && cells.size() > 0, "box must be [7], cells [x, y, z]");
+  expect(origin.size() == direction.size() && origin.size() == 3 * offset.size(), "rays must be [n, 3]");
+  expect(step > 0 && far < 1e9f, "step must be positive and far finite");
+  march::domain<float> d;
+  for (int i = 0; i < 3; ++i) d.lo[i] = box.data()[i], d.hi[i] = box.data()[3 + i];
+  d.margin = box.data()[6];
+  const march::occupancy grid{cells.data(), {int(cells.shape(0)), int(cells.shape(1)), int(cells.shape(2))}};
+  march::samples found;
+  {
+    nb::gil_scoped_release release;
+    found = march::sample_rays(origin.data(), direction.data(), offset.data(), int64_t(offset.size()), d, grid, near,
+                               far, step);
+  }
+  const size_t m = found.t.size();
+  return nb::make_tuple(owned(std::move(found.position), m, 3), owned(std::move(found.t), m, 0),
+                        owned(std::move(found.offsets), offset.size() + 1, 0));
+}
+
+void distances(array<uint8_t> cells) {
+  expect(cells.ndim() == 3, "cells must be [x, y, z]");
+  const int size[3] = {int(cells.shape(0)), int(cells.shape(1)), int(cells.shape(2))};
+  march::distance_to_occupied(cells.data(), size);
+}
+
+void check_offsets(const array<const int32_t>& offsets, size_t samples) {
+  expect(offsets.size() >= 1 && offsets.data()[0] == 0 && size_t(offsets.data()[offsets.size() - 1]) == samples,
+         "offsets must go from 0 to the number of samples");
+}
+
+template <class S>
+void weights(S1<S> raw, array<const int32_t> offsets, S delta, S shift, S end, array<S> weight) {
+  check_offsets(offsets, raw.size());
+  expect(weight.size() == raw.size(), "weight must be [samples]");
+  nb::gil_scoped_release release;
+  march::weights<S>(raw.data(), offsets.data(), int64_t(offsets.size()) - 1, delta, shift, end, weight.data());
+}
+
+template <class S>
+void composite(S1<S> raw, S1<S> t, array<const int32_t> offsets, S1<S> colour, array<const int32_t> index,
+               S1<S> background, S delta, S shift, array<S> rgb, array<S> depth, array<S> T, array<S> distortion) {
+  check_offsets(offsets, raw.size());
+  const size_t n = offsets.size() - 1;
+  expect(t.size() == raw.size() && colour.size() == 3 * index.size() && background.size() == 3, "sizes differ");
+  expect(rgb.size() == 3 * n && depth.size() == n && T.size() == n && distortion.size() == n, "outputs must be [rays]");
+  nb::gil_scoped_release release;
+  march::composite<S>(raw.data(), t.data(), offsets.data(), int64_t(n), colour.data(), index.data(),
+                      int64_t(index.size()), background.data(), delta, shift, rgb.data(), depth.data(), T.data(),
+                      distortion.data());
+}
+
+template <class S>
+void composite_backward(S1<S> raw, S1<S> t, array<const int32_t> offsets, S1<S> colour, array<const int32_t> index,
+                        S1<S> background, S delta, S shift, S1<S> g_rgb, S1<S> g_T, S1<S> g_distortion, array<S> g_raw,
+                        array<S> g_colour) {
+  check_offsets(offsets, raw.size());
+  const size_t n = offsets.size() - 1;
+  expect(t.size() == raw.size() && colour.size() == 3 * index.size() && background.size() == 3, "sizes differ");
+  expect(g_rgb.size() == 3 * n && g_T.size() == n && g_distortion.size() == n, "gradients must be [rays]");
+  expect(g_raw.size() == raw.size() && g_colour.size() == colour.size(), "outputs must be as large as inputs");
+  nb::gil_scoped_release release;
+  march::composite_backward<S>(raw.data(), t.data(), offsets.data(), int64_t(n), colour.data(), index.data(),
+                               int64_t(index.size()), background.data(), delta, shift, g_rgb.data(), g_T.data(),
+                               g_distortion.data(), g_raw.data(), g_colour.data());
+}
+
+#define A(name) nb::arg(name).noconvert()
+template <class S>
+void bind_for(nb::module_& m) {
+  m.def("march_weights", &weights<S>, A("raw"), A("offsets"), nb::arg("delta"), nb::arg("shift"), nb::arg("end"),
+        A("weight"));
+  m.def("march_composite", &composite<S>, A("raw"), A("t"), A("offsets"), A("colour"), A("index"), A("background"),
+        nb::arg("delta"), nb::arg("shift"), A("rgb"), A("depth"), A("T"), A("distortion"));
+  m.def("march_composite_backward", &composite_backward<S>, A("raw"), A("t"), A("offsets"), A("colour"), A("index"),
+        A("background"), nb::arg("delta"), nb::arg("shift"), A("g_rgb"), A("g_T"), A("g_distortion"), A("g_raw"),
+        A("g_colour"));
+}
+
+}  // namespace
+
+void bind_march(nb::module_& m) {
+  m.def("march_sample", &sample, A("origin"), A("direction"), A("offset"), A("box"), A("cells"), nb::arg("near"),
+        nb::arg("far"), nb::arg("step"));
+  m.def("march_distances", &distances, A("cells"));
+  bind_for<float>(m);
+  bind_for<double>(m);
+}
+#undef A

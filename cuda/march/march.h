@@ -1,0 +1,96 @@
+// Volume rendering along a ray: where samples lie, how raw density becomes opacity, and blending with its backward.
+//
+// Sun, Sun, Chen, "Direct voxel grid optimization", CVPR 2022, arXiv 2111.11215: post-activated density
+// alpha = 1 - exp(-softplus(raw + shift) delta), contraction x/|x| (1 + L - L/|x|) outside the inner box (maximum norm).
+// Distortion: Barron et al., "Mip-NeRF 360", CVPR 2022, arXiv 2111.12077, eq. (15), here by prefix sums.
+#pragma once
+
+#include "core/scalar.h"
+
+namespace recon::march {
+
+// The region that a field covers: an inner box lo..hi, and a shell of width `margin` (in half sides of the box) that
+// everything outside is contracted into; margin 0 = nothing outside. Unit coordinates are 0..1 over both.
+template <class F>
+struct domain {
+  F lo[3], hi[3], margin;
+};
+
+// World -> unit coordinates; returns max |q| of the normalised position q (the inner box is |q| <= 1).
+template <class F>
+RECON_HD F unit_from_world(const domain<F>& d, const F* x, F* u) {
+  F q[3], far = F(0);
+  for (int i = 0; i < 3; ++i) {
+    q[i] = (x[i] - F(0.5) * (d.hi[i] + d.lo[i])) / (F(0.5) * (d.hi[i] - d.lo[i]));
+    far = recon::max(far, recon::abs(q[i]));
+  }
+  const F scale = far > F(1) && d.margin > F(0) ? (F(1) + d.margin - d.margin / far) / far : F(1);
+  for (int i = 0; i < 3; ++i) u[i] = F(0.5) + F(0.5) * q[i] * scale / (F(1) + d.margin);
+  return far;
+}
+
+// Where a distance from the camera lies for the distortion term: linear up to 1, then inverse, in 0..2.
+template <class F>
+RECON_HD F bent(const F& t) {
+  return t < F(1) ? t : F(2) - F(1) / t;
+}
+
+// Below this the series of log(1 + x) and 1 - exp(-x) are better than the functions.
+template <class S>
+inline constexpr double kSmall = sizeof(S) == 4 ? 2e-2 : 1e-4;
+
+// softplus, and its derivative. Beyond 20 both are their limits to the last bit of a float.
+template <class F>
+RECON_HD F softplus(const F& x, F& slope) {
+  using S = scalar_of<F>;
+  const F e = exp(min(x, F(S(20))));
+  slope = e / (F(S(1)) + e);
+  // log(1 + e) loses everything where e is small; e - e^2 / 2 + e^3 / 3 is exact to rounding there.
+  const F series = e * (F(S(1)) - e * (F(S(0.5)) - e * F(S(1.0 / 3.0))));
+  const F direct = log(F(S(1)) + e);
+  return select(x > F(S(20)), x, select(e < F(S(kSmall<S>)), series, direct));
+}
+
+// Opacity 1 - exp(-tau) without cancellation for small optical depth tau; `through` = exp(-tau).
+template <class F>
+RECON_HD F opacity(const F& tau, F& through) {
+  using S = scalar_of<F>;
+  through = exp(-min(tau, F(S(80))));
+  const F series = tau * (F(S(1)) - tau * (F(S(0.5)) - tau * F(S(1.0 / 6.0))));
+  return select(tau < F(S(kSmall<S>)), series, F(S(1)) - through);
+}
+
+// Sums over one ray, front to back.
+template <class F>
+struct ray_sums {
+  F rgb[3] = {F(0), F(0), F(0)}, depth = F(0), T = F(1);
+  F weight = F(0), weighted = F(0), distortion = F(0);  // of samples before; sum of w s
+};
+
+template <class F>
+RECON_HD F blend(ray_sums<F>& r, const F& alpha, const F& through, const F* rgb, const F& t, const F& s, const F& ds) {
+  const F w = r.T * alpha;
+  if (rgb)
+    for (int c = 0; c < 3; ++c) r.rgb[c] = r.rgb[c] + w * rgb[c];
+  r.depth = r.depth + w * t;
+  r.distortion = r.distortion + F(2) * w * (s * r.weight - r.weighted) + w * w * ds * F(1.0 / 3.0);
+  r.weight = r.weight + w;
+  r.weighted = r.weighted + w * s;
+  r.T = r.T * through;
+  return w;
+}
+
+// dL/d tau of a sample from g_w = dL/dw, the transmittance behind it, and `rest` = sum over later samples of w g_w plus
+// what the end of the ray adds, T_end dL/dT_end: w_i = T_i - T_{i+1}, and every later term falls as exp(-tau_i).
+template <class F>
+RECON_HD F blend_backward(const F& g_w, const F& T_behind, const F& rest) {
+  return T_behind * g_w - rest;
+}
+// dL/dw of the distortion, from the sums before and after the sample.
+template <class F>
+RECON_HD F distortion_backward(const F& w, const F& s, const F& ds, const F& before, const F& s_before, const F& after,
+                               const F& s_after) {
+  return F(2) * (s * (before - after) - (s_before - s_after)) + F(2.0 / 3.0) * w * ds;
+}
+
+}  // namespace recon::march

@@ -1,0 +1,79 @@
+"""Where a volume lies: the box around a cut-out object, or everything, with what is far away contracted into a shell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.fields.parts.initial_points import focus_of
+from recon.fields.parts.visual_hull import carve
+from recon.types import Capture
+
+_VIEWS = 50  # views that carve
+_COARSE = 64  # cells along a side of the first look
+
+
+@dataclass(frozen=True)
+class Region:
+    """Corners and margin as in ``recon.types.Volume``; occupied [x, y, z] bool over unit coordinates."""
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    margin: float
+    occupied: Tensor
+
+    @property
+    def extent(self) -> tuple[float, float, float]:
+        a, b, c = (h - s for s, h in zip(self.low, self.high))
+        return a, b, c
+
+    def size(self, cells: float) -> tuple[int, int, int]:
+        """Numbers along the axes of about ``cells`` cubic cells in all, at least 2 each."""
+        a, b, c = self.extent
+        side = (a * b * c / cells) ** (1 / 3)
+        return max(int(a / side), 2), max(int(b / side), 2), max(int(c / side), 2)
+
+
+def region_of(capture: Capture, cells: int, margin: float) -> Region:
+    """The region of a capture, with ``cells`` occupancy cells along a side on average.
+
+    Where photos have alpha: the box around the visual hull, cells outside of it empty. Else a cube around what the
+    cameras look at, ``margin`` half sides of shell around it, everything occupied.
+    """
+    focus, distance = focus_of(capture)
+    if capture.has_alpha:
+        found = _hull(capture, focus, 0.6 * distance, cells)
+        if found is not None:
+            return found
+    low = tuple(float(v) for v in focus - distance)
+    high = tuple(float(v) for v in focus + distance)
+    return Region(low, high, margin, torch.ones(cells, cells, cells, dtype=torch.bool))  # type: ignore[arg-type]
+
+
+def _hull(capture: Capture, focus: Tensor, half: float, cells: int) -> Region | None:
+    views = capture.train or capture.views
+    photos = [(v, v.photo()) for v in views[:: -(-len(views) // _VIEWS)]]
+    photos = [(v, p) for v, p in photos if p.alpha is not None]
+    if not photos:
+        return None
+    steps = (torch.arange(_COARSE, dtype=torch.float64) + 0.5) / _COARSE * 2 - 1
+    centres = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
+    kept, _ = carve(focus + centres * half, photos, 0.87 * 2 * half / _COARSE)
+    if len(kept) < 8:
+        return None
+    room = 1.5 * 2 * half / _COARSE
+    low, high = kept.amin(0) - room, kept.amax(0) + room
+    box = Region(tuple(low.tolist()), tuple(high.tolist()), 0.0, torch.empty(0))
+    size = box.size(float(cells) ** 3)
+    extent = high - low
+    axes = [(torch.arange(n, dtype=torch.float64) + 0.5) / n for n in size]
+    points = low + torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3) * extent
+    cell = extent / torch.tensor(size)
+    kept, _ = carve(points, photos, 0.87 * float(cell.max()))
+    index = ((kept - low) / extent * torch.tensor(size)).long()
+    occupied = torch.zeros(size, dtype=torch.bool)
+    occupied[index[:, 0], index[:, 1], index[:, 2]] = True
+    grown = torch.nn.functional.max_pool3d(occupied[None, None].float(), 3, 1, 1)[0, 0] > 0
+    return Region(box.low, box.high, 0.0, grown)

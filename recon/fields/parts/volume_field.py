@@ -1,0 +1,169 @@
+"""What all fields for ray marching share: region, occupancy, resolution, and colour from features by a small network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from recon.errors import InputError
+from recon.fields.parts.region import Region, region_of
+from recon.ops.march import distances
+from recon.ops.mlp import initial, mlp
+from recon.params import Params
+from recon.types import Capture, Volume
+
+_BANDS = 4  # of the direction's encoding
+_COPIES = 4  # of every parameter: value, gradient, two moments
+
+
+@dataclass(frozen=True)
+class VolumeSettings:
+    """Settings that every volume has."""
+
+    # voxels at the end; fewer where the photos have not that many pixels
+    voxels: int = 2_000_000
+    # voxels at the start are fewer by this factor; a refine strategy closes the gap
+    start: float = 16.0
+    # width of the hidden layers that turn features and direction into colour
+    hidden: int = 64
+    # hidden layers
+    layers: int = 2
+    # step along rays, in voxels
+    step: float = 0.5
+    # opacity of an untouched voxel per step
+    opacity: float = 1e-3
+    # cells along a side of the occupancy grid
+    cells: int = 96
+    # shell that holds what is outside the inner box, in half sides of the box, for photos without alpha
+    margin: float = 0.6
+
+
+def direction_encoding(direction: Tensor) -> Tensor:
+    """[n, 3] unit -> [n, 27]: the direction and sines and cosines of it times 1, 2, 4, 8 (NeRF, eq. 4, without pi)."""
+    scaled = (direction[:, None] * (2.0 ** torch.arange(_BANDS, dtype=direction.dtype))[:, None]).flatten(1)
+    return torch.cat([direction, scaled.sin(), scaled.cos()], dim=1)
+
+
+class VolumeField:
+    """Implements the Field and Volumetric protocols but for ``build_params``, ``density`` and ``features``.
+
+    A representation adds those, and ``resized`` if it can be refined.
+    """
+
+    settings: VolumeSettings
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        self.params = Params()
+        self.region = Region((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), 0.0, torch.ones(2, 2, 2, dtype=torch.bool))
+        self.cells = distances(self.region.occupied)
+        self.voxels = 8.0
+        self.most_voxels = 8.0
+        self.shift = 0.0
+
+    # ------------------------------------------------------------ for a representation to fill in
+
+    feature_width = 0
+
+    def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Parameters besides ``decoder``, at ``size``."""
+        raise NotImplementedError
+
+    def bytes_per_voxel(self) -> float:
+        """Of the parameters; to check the size against the memory there is."""
+        raise NotImplementedError
+
+    def density(self, u: Tensor, footprint: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def resized(self, size: tuple[int, int, int]) -> dict[str, Tensor]:
+        """Parameters that change when the grid has ``size`` nodes, with their new values."""
+        return {}
+
+    # ------------------------------------------------------------ shared
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Nodes along the axes."""
+        return self.region.size(self.voxels)
+
+    @property
+    def decoder_sizes(self) -> list[int]:
+        return [self.feature_width + 3 + 6 * _BANDS, *[self.settings.hidden] * self.settings.layers, 3]
+
+    def initialise(self, capture: Capture, seed: int) -> None:
+        s = self.settings
+        pixels = sum(v.camera.width * v.camera.height for v in capture.train)
+        self.most_voxels = float(max(min(s.voxels, pixels // 2), 512))
+        needed, free = self.most_voxels * self.bytes_per_voxel() * _COPIES, psutil.virtual_memory().available
+        if needed > 0.8 * free:
+            fits = int(0.8 * free / (self.bytes_per_voxel() * _COPIES))
+            raise InputError(f"{int(self.most_voxels):,} voxels need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free",
+                             fix=f"Use fewer: --field.voxels {fits // 1000 * 1000}")
+        cells = max(min(s.cells, round(1.2 * self.most_voxels ** (1 / 3))), 8)
+        self.region = region_of(capture, cells, s.margin)
+        self.cells = distances(self.region.occupied)
+        self.voxels = max(self.most_voxels / s.start, 512.0)
+        self.shift = math.log(1 / (1 - s.opacity) - 1)
+        generator = torch.Generator().manual_seed(seed)
+        params = self.build_params(generator)
+        params["decoder"] = initial(self.decoder_sizes, generator)
+        self.params = Params(params)
+
+    @property
+    def num_primitives(self) -> int:
+        a, b, c = self.size
+        return a * b * c
+
+    def volume(self) -> Volume:
+        r = self.region
+        shell = 1 + r.margin
+        a, b, c = r.extent
+        voxel = (a * b * c / self.voxels) ** (1 / 3) * shell
+        last = (a * b * c / self.most_voxels) ** (1 / 3) * shell
+        step = self.settings.step * voxel
+        return Volume(r.low, r.high, r.margin, self.cells, step, 0.5 * voxel / last, self.shift)
+
+    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor) -> Tensor:
+        return mlp(self.params["decoder"], self.decoder_sizes, self.features(u, footprint),
+                   direction_encoding(direction_world), ray, squash=True)
+
+    def refine(self, voxels: float) -> tuple[str, ...]:
+        """Goes to about ``voxels`` voxels (at most ``most_voxels``); the names of the parameters that changed."""
+        voxels = min(voxels, self.most_voxels)
+        self.voxels = max(voxels, self.voxels)
+        changed = self.resized(self.size)
+        for name, tensor in changed.items():
+            self.params[name] = tensor
+        return tuple(changed)
+
+    def occupy(self, occupied: Tensor) -> None:
+        """Says which cells [x, y, z] bool can hold something."""
+        self.region = Region(self.region.low, self.region.high, self.region.margin, occupied)
+        self.cells = distances(occupied)
+
+    def state(self) -> dict[str, Any]:
+        r = self.region
+        return {"low": list(r.low), "high": list(r.high), "margin": r.margin, "occupied": r.occupied,
+                "voxels": self.voxels, "most_voxels": self.most_voxels, "shift": self.shift}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.region = Region(tuple(state["low"]), tuple(state["high"]), float(state["margin"]), state["occupied"])
+        self.cells = distances(self.region.occupied)
+        self.voxels, self.most_voxels = float(state["voxels"]), float(state["most_voxels"])
+        self.shift = float(state["shift"])
+
+
+def resampled(values: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """values [x, y, z, channels] on a grid of another size; the corners keep their values."""
+    grid = values.detach().permute(3, 0, 1, 2)[None]
+    out = torch.nn.functional.interpolate(grid, size=size, mode="trilinear", align_corners=True)
+    return out[0].permute(1, 2, 3, 0).contiguous()

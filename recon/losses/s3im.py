@@ -1,0 +1,61 @@
+"""Stochastic structural similarity: SSIM of the pixels of a batch in random order.
+
+Source: Xie et al., "S3IM: Stochastic Structural SIMilarity and Its Unreasonable Effectiveness for Neural Fields", ICCV
+2023, arXiv 2308.07032. The batch is laid out as drawn and in further random orders, one after another, in rows; SSIM has
+a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2) and one pixel of zero padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from recon.types import Observation, Render
+
+
+@dataclass(frozen=True)
+class S3im:
+    """1 - SSIM of the shuffled batch; for systems that compare random pixels."""
+
+    weight: float = 1.0
+    # how often the batch is laid out, the first time as drawn
+    repeats: int = 10
+    # side of the window, and its stride
+    kernel: int = 4
+
+    @property
+    def channels(self) -> Collection[str]:
+        return ("rgb",)
+
+    def value(self, render: Render, seen: Observation) -> Tensor:
+        target = seen.target.float() / 255.0 if seen.target.dtype == torch.uint8 else seen.target
+        height, width = target.shape[1:]
+        seed = seen.index if seen.rays is None else seen.rays.seed
+        generator = torch.Generator().manual_seed(seed)
+        n = height * width
+        orders = [torch.arange(n), *(torch.randperm(n, generator=generator) for _ in range(self.repeats - 1))]
+        order = torch.cat(orders)
+        shape = (3, height, width * self.repeats)
+        x = render.rgb.reshape(n, 3).T[:, order].reshape(shape)
+        y = target.reshape(3, n)[:, order].reshape(shape)
+        return 1.0 - ssim_of_windows(x, y, self.kernel).mean()
+
+
+def ssim_of_windows(x: Tensor, y: Tensor, kernel: int) -> Tensor:
+    """SSIM [3, rows, columns] of windows that do not overlap, of planes [3, height, width] in 0..1."""
+    at = torch.arange(kernel, dtype=x.dtype) - kernel // 2
+    taps = torch.exp(-at * at / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    window = (taps[:, None] * taps)[None, None]
+
+    def mean(a: Tensor) -> Tensor:
+        return conv2d(a[:, None], window, stride=kernel, padding=(kernel - 1) // 2)[:, 0]
+
+    mx, my = mean(x), mean(y)
+    variances = mean(x * x) - mx * mx + mean(y * y) - my * my
+    covariance = mean(x * y) - mx * my
+    return (2 * mx * my + 1e-4) * (2 * covariance + 9e-4) / ((mx * mx + my * my + 1e-4) * (variances + 9e-4))

@@ -1,0 +1,149 @@
+"""Looking up voxel grids and their factorisations. CPU kernel: cuda/grid.
+
+Points are in unit coordinates, 0..1 over the region; nodes lie on its corners (align-corners). Vector-matrix and
+tri-vector (CP) products: Chen et al., "TensoRF", ECCV 2022, arXiv 2203.09517. Hash grid: Mueller et al., "Instant
+neural graphics primitives with a multiresolution hash encoding", SIGGRAPH 2022, arXiv 2201.05989.
+
+Backward passes add straight into the ``grad`` of leaf parameters, which may be hundreds of megabytes of which a step
+touches a few percent; a gradient tensor per call would cost more than the lookup. Points get no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from recon.ops.checks import expect_tensor
+from recon.ops.native import native
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def _into(parameter: Tensor) -> tuple[Tensor, bool]:
+    """Where a gradient is added, and whether autograd must be told of it (it is no leaf)."""
+    if not parameter.is_leaf:
+        return torch.zeros_like(parameter), True
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad, False
+
+
+class _Lookup(torch.autograd.Function):
+    """``forward_kernel(out)`` fills the result, ``backward_kernel(g_out, *buffers)`` adds up gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, forward_kernel: Callable[[Tensor], None], backward_kernel: Callable[..., None],
+                shape: Sequence[int], *parameters: Tensor) -> Tensor:
+        out = parameters[0].new_empty(shape)
+        forward_kernel(out)
+        ctx.kernel, ctx.parameters = backward_kernel, parameters
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
+        buffers = [_into(p) for p in ctx.parameters]
+        ctx.kernel(g_out.contiguous(), *(b for b, _ in buffers))
+        return None, None, None, *(b if told else None for b, told in buffers)
+
+
+def _points(u: Tensor, dtype: torch.dtype) -> Tensor:
+    expect_tensor("u", u, dtype, ("n", 3))
+    return u.detach()
+
+
+def trilinear(values: Tensor, u: Tensor) -> Tensor:
+    """values [x, y, z, channels] at points u [n, 3] in 0..1 (held inside) -> [n, channels]; differentiable in values.
+
+    float32 or float64. Raises ValueError or TypeError naming the argument.
+    """
+    expect_tensor("values", values, FLOATS, ("x", "y", "z", "channels"))
+    at, plain = _points(u, values.dtype), values.detach()
+    return _Lookup.apply(lambda out: native.grid_trilinear(plain, at, out),
+                         lambda g, into: native.grid_trilinear_backward(at, g, into),
+                         (len(u), values.shape[3]), values)
+
+
+def vector_matrix(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
+    """Products plane(u_{k+1}, u_{k+2}) line(u_k) for k = 0, 1, 2 -> [n, 3 * rank]; differentiable in both factors.
+
+    planes [3, nodes, nodes, rank], lines [3, nodes, rank], u [n, 3]; eq. (5) of TensoRF.
+    """
+    expect_tensor("planes", planes, FLOATS, (3, "nodes", "nodes", "rank"))
+    expect_tensor("lines", lines, planes.dtype, (3, planes.shape[1], planes.shape[3]))
+    at, p, v = _points(u, planes.dtype), planes.detach(), lines.detach()
+    return _Lookup.apply(lambda out: native.grid_vector_matrix(p, v, at, out),
+                         lambda g, gp, gv: native.grid_vector_matrix_backward(p, v, at, g, gp, gv),
+                         (len(u), 3 * lines.shape[2]), planes, lines)
+
+
+def tri_vector(lines: Tensor, u: Tensor) -> Tensor:
+    """Products of three vectors, lines [3, nodes, rank] at u [n, 3] -> [n, rank]; differentiable in lines."""
+    expect_tensor("lines", lines, FLOATS, (3, "nodes", "rank"))
+    at, v = _points(u, lines.dtype), lines.detach()
+    return _Lookup.apply(lambda out: native.grid_tri_vector(v, at, out),
+                         lambda g, into: native.grid_tri_vector_backward(v, at, g, into),
+                         (len(u), lines.shape[2]), lines)
+
+
+def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
+    """Multiresolution hash grid -> [n, levels * features]; differentiable in table.
+
+    table [levels, slots, features], slots a power of two; nodes: of each level along an axis (levels that fit are stored
+    densely); u [n, 3].
+    """
+    expect_tensor("table", table, FLOATS, (len(nodes), "slots", "features"))
+    at, plain, levels = _points(u, table.dtype), table.detach(), list(nodes)
+    return _Lookup.apply(lambda out: native.grid_hash(plain, levels, at, out),
+                         lambda g, into: native.grid_hash_backward(levels, at, g, into),
+                         (len(u), table.shape[0] * table.shape[2]), table)
+
+
+# ---------------------------------------------------------------- references in plain torch
+
+
+def _interpolated(values: Tensor, u: Tensor) -> Tensor:
+    """values [n_1, .., n_d, channels] at u [n, d], corner by corner."""
+    dims = values.ndim - 1
+    out = values.new_zeros(len(u), values.shape[-1])
+    for k in range(1 << dims):
+        index, weight = [], torch.ones(len(u), dtype=values.dtype)
+        for i in range(dims):
+            g = u[:, i] * (values.shape[i] - 1)
+            node = g.floor().clamp(0, values.shape[i] - 2)
+            last = k >> i & 1
+            index.append(node.long() + last)
+            weight = weight * ((g - node) if last else (1 - (g - node)))
+        out = out + weight[:, None] * values[tuple(index)]
+    return out
+
+
+def trilinear_reference(values: Tensor, u: Tensor) -> Tensor:
+    return _interpolated(values, u)
+
+
+def vector_matrix_reference(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
+    modes = [_interpolated(planes[k], u[:, [(k + 1) % 3, (k + 2) % 3]]) * _interpolated(lines[k], u[:, [k]])
+             for k in range(3)]
+    return torch.cat(modes, dim=1)
+
+
+def tri_vector_reference(lines: Tensor, u: Tensor) -> Tensor:
+    x, y, z = (_interpolated(lines[k], u[:, [k]]) for k in range(3))
+    return x * y * z
+
+
+def hash_grid_reference(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
+    levels = []
+    for level, n in enumerate(nodes):
+        axis = torch.arange(n)
+        x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+        slots = table.shape[1]
+        slot = (x * n + y) * n + z if n**3 <= slots else (
+            x ^ (y * 2654435761 & 0xFFFFFFFF) ^ (z * 805459861 & 0xFFFFFFFF)) & (slots - 1)
+        levels.append(_interpolated(table[level][slot], u))
+    return torch.cat(levels, dim=1)

@@ -1,0 +1,73 @@
+"""Adam that leaves alone what a step did not touch, for large grids.
+
+Source: Kingma and Ba, "Adam", ICLR 2015, arXiv 1412.6980, as masked in DVGO (arXiv 2111.11215): numbers with zero
+gradient keep value and moments. Gradient buffers are kept from step to step and cleared by the update itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.ops.adam import adam_touched_
+from recon.optim.schedule import Schedule
+from recon.params import RowChange
+from recon.protocols import Problem
+
+
+@dataclass(frozen=True)
+class TouchedAdamSettings:
+    """Learning rates by parameter name; parameters without one do not move."""
+
+    rates: Mapping[str, Schedule] = field(default_factory=dict)
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-8
+
+    def build(self, field: Any, radius: float, total_steps: int) -> TouchedAdam:
+        return TouchedAdam(self, field, total_steps)
+
+
+class TouchedAdam:
+    """State: moments and step count of every parameter; a parameter that was replaced starts anew."""
+
+    def __init__(self, settings: TouchedAdamSettings, field: Any, total_steps: int) -> None:
+        self.settings, self.field, self.total_steps = settings, field, total_steps
+        self.moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self.counts: dict[str, int] = {}
+
+    def step(self, problem: Problem) -> float:
+        s, params = self.settings, self.field.params
+        loss = problem.gradient()
+        share = problem.step / max(self.total_steps, 1)
+        for name, tensor in params.items():
+            if tensor.grad is None:
+                continue
+            if name not in s.rates:
+                tensor.grad.zero_()
+                continue
+            if name not in self.moments or self.moments[name][0].shape != tensor.shape:
+                self.moments[name] = torch.zeros_like(tensor.detach()), torch.zeros_like(tensor.detach())
+                self.counts[name] = 0
+            self.counts[name] += 1
+            adam_touched_(tensor, tensor.grad, *self.moments[name], lr=s.rates[name].at(share), step=self.counts[name],
+                          beta1=s.beta1, beta2=s.beta2, eps=s.eps)
+        return loss
+
+    def follow(self, change: RowChange) -> None:
+        raise NotImplementedError("volumes have no rows to add or remove")
+
+    def forget(self, name: str) -> None:
+        self.moments.pop(name, None)
+        self.counts.pop(name, None)
+
+    def state(self) -> dict[str, Any]:
+        return {"moments": {n: list(pair) for n, pair in self.moments.items()}, "counts": dict(self.counts)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.moments = {n: (pair[0].clone(), pair[1].clone()) for n, pair in state["moments"].items()}
+        self.counts = {n: int(c) for n, c in state["counts"].items()}

@@ -1,0 +1,136 @@
+"""Sampling and volume rendering of rays against plain torch, float64 differences, and what theory says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from recon.ops import march
+from recon.ops.native import native
+
+F64 = list(march.examples(torch.float64))
+
+
+@pytest.mark.parametrize("index", range(len(F64)))
+def test_composite_is_the_reference(index: int) -> None:
+    for example, tolerance in ((F64[index], 1e-10), (list(march.examples())[index], 2e-5)):
+        raw, colour = example["raw"].requires_grad_(), example["colour"].requires_grad_()
+        results = []
+        for op in (march.composite, march.reference):
+            out = op(**example)
+            generator = torch.Generator().manual_seed(1)
+            loss = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum()
+                       for o in (out.rgb, out.transmittance, out.distortion))
+            results.append((out, torch.autograd.grad(loss, [raw, colour], allow_unused=True)))
+        for ours, theirs in zip(results[0][0], results[1][0]):
+            torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+        for ours, theirs in zip(results[0][1], results[1][1]):
+            theirs = torch.zeros_like(ours) if theirs is None else theirs
+            torch.testing.assert_close(ours, theirs, atol=5 * tolerance, rtol=5 * tolerance)
+
+
+def test_the_example_has_gradients() -> None:
+    example = F64[2]
+    raw, colour = example["raw"].requires_grad_(), example["colour"].requires_grad_()
+    g = torch.autograd.grad(march.composite(**example).rgb.sum(), [raw, colour])
+    assert float(g[0].abs().max()) > 1e-3
+    assert float(g[1].abs().max()) > 1e-3
+
+
+def test_weights_and_what_is_left_make_one() -> None:
+    for example in march.examples(torch.float64):
+        raw, offsets = example["raw"], example["offsets"]
+        w = march.weights(raw, offsets, delta=0.5, shift=-1.0, end=0.0)
+        left = march.composite(**example).transmittance
+        for ray, (a, b) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist())):
+            assert math.isclose(float(w[a:b].sum() + left[ray]), 1.0, abs_tol=1e-12)
+
+
+def test_opacity_of_extreme_densities() -> None:
+    """1 - (1 + exp(x))^-delta for x in [-30, 30], relative."""
+    x = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    offsets = torch.arange(602, dtype=torch.int32)
+    truth = -torch.expm1(-0.5 * torch.nn.functional.softplus(x))
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-5)):
+        w = march.weights(x.to(dtype), offsets, delta=0.5, shift=0.0)
+        assert float(((w.double() - truth).abs() / truth).max()) < tolerance
+
+
+def test_two_half_steps_are_one_step() -> None:
+    raw = torch.full((8,), 0.7, dtype=torch.float64)
+    one = march.weights(raw[:4], torch.tensor([0, 4], dtype=torch.int32), delta=0.5, shift=0.0).sum()
+    two = march.weights(raw, torch.tensor([0, 8], dtype=torch.int32), delta=0.25, shift=0.0).sum()
+    assert abs(float(one - two)) < 1e-12
+
+
+def _rays(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    origin = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1) * 3
+    target = torch.rand(n, 3, generator=generator) - 0.5
+    return origin, torch.nn.functional.normalize(target - origin, dim=1)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_skipping_loses_no_sample(margin: float) -> None:
+    """Samples of a sparse grid lie in occupied cells, and none of a dense march there is missing."""
+    generator = torch.Generator().manual_seed(3)
+    occupied = torch.rand(12, 9, 10, generator=generator) < 0.02
+    origin, direction = _rays(200)
+    box = torch.tensor([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0, margin])
+    settings = {"near": 0.1, "far": 20.0, "step": 0.02}
+    found = march.sample(origin, direction, torch.full((200,), 0.5), box, march.distances(occupied), **settings)
+    size = torch.tensor(occupied.shape)
+    cell = (found.position * size).long().clamp(min=torch.zeros(3, dtype=torch.long), max=size - 1)
+    assert bool(occupied[tuple(cell.T)].all())
+    everywhere = march.sample(origin, direction, torch.full((200,), 0.5), box,
+                              march.distances(torch.ones_like(occupied)), **settings)
+    cell = (everywhere.position * size).long().clamp(min=torch.zeros(3, dtype=torch.long), max=size - 1)
+    wanted = int(occupied[tuple(cell.T)].sum())
+    assert wanted > 100
+    if margin == 0:  # jumps are whole steps: the same samples, but for rounding at the faces of cells
+        assert abs(len(found.t) - wanted) <= 0.01 * wanted
+    else:  # steps of another phase: as many on average
+        assert abs(len(found.t) - wanted) <= 0.05 * wanted
+
+
+def test_distances_are_exact() -> None:
+    occupied = torch.rand(7, 9, 8, generator=torch.Generator().manual_seed(0)) < 0.02
+    ours = march.distances(occupied)
+    at = torch.stack(torch.meshgrid(*(torch.arange(n) for n in occupied.shape), indexing="ij"), -1).reshape(-1, 3)
+    brute = (at[:, None] - occupied.nonzero()).abs().amax(-1).amin(1)
+    assert torch.equal(ours.reshape(-1).long(), brute)
+
+
+def test_no_cell_no_sample() -> None:
+    origin, direction = _rays(5)
+    cells = march.distances(torch.zeros(4, 4, 4, dtype=torch.bool))
+    found = march.sample(origin, direction, torch.zeros(5), torch.tensor([-1.0, -1, -1, 1, 1, 1, 0]), cells, near=0.0,
+                         far=10.0, step=0.1)
+    assert len(found.t) == 0
+    assert found.offsets.tolist() == [0] * 6
+
+
+def test_same_bits_on_two_threads() -> None:
+    example = list(march.examples())[4]
+    raw = example["raw"].requires_grad_()
+    before, out = native.get_threads(), []
+    for n in (1, 2):
+        native.set_threads(n)
+        blended = march.composite(**example)
+        out.append((blended.rgb, torch.autograd.grad((blended.rgb**2).sum(), raw)[0]))
+    native.set_threads(before)
+    assert torch.equal(out[0][0], out[1][0])
+    assert torch.equal(out[0][1], out[1][1])
+
+
+def test_wrong_arguments_are_named() -> None:
+    example = F64[2]
+    with pytest.raises(ValueError, match="colour"):
+        march.composite(**example | {"colour": example["colour"][:-1]})
+    with pytest.raises(TypeError, match="background"):
+        march.composite(**example | {"background": torch.zeros(3)})
+    with pytest.raises(ValueError, match="offsets"):
+        march.composite(**example | {"offsets": example["offsets"][:-1]})
