@@ -22,6 +22,7 @@ from recon.app import catalogue, reporters, run_folder, sizes
 from recon.app.fitting import FitJob, FitRequest, follow, saved_system
 from recon.app.run_folder import RunFolder
 from recon.errors import InputError
+from recon.protocols import Splats
 from recon.types import Camera, Gaussians, Mesh, Render, Similarity
 from recon.types.render import CHANNELS
 
@@ -81,7 +82,21 @@ class Run:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What was repaired while reading the splats."""
-        return self._file.warnings
+        return self._file.warnings if self.holds_splats else ()
+
+    @cached_property
+    def holds_splats(self) -> bool:
+        """Whether the scene is Gaussians, and not another representation that only the run folder holds."""
+        if self.folder is None or self.folder.scene.exists():
+            return True
+        return isinstance(saved_system(self.config).field.build(), Splats)
+
+    @property
+    def contents(self) -> str:
+        """What the scene is made of, in words."""
+        if self.holds_splats:
+            return f"{len(self.gaussians):,} Gaussians"
+        return f"{self.field.num_primitives:,} primitives of {self.config['fit'].get('method')}"
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -92,6 +107,9 @@ class Run:
     def _file(self) -> Any:
         from recon.export import read_splats
 
+        if not self.holds_splats:
+            raise InputError("this scene is not made of Gaussians", file=self.path,
+                             fix="recon mesh makes triangles of it; recon view and recon render show it.")
         file = self.folder.scene if self.folder else self.path
         if self.folder and not file.exists():
             raise InputError("is missing", file=file, fix=f"Finish the fit first: recon fit --resume {self.path}")
@@ -111,9 +129,25 @@ class Run:
         return Similarity(1.0 / radius, torch.eye(3, dtype=torch.float64), -centre / radius)
 
     @cached_property
-    def field(self) -> FixedSplats:
-        """The Gaussians in the world frame of the fit (about unit size), as the renderer wants them."""
+    def field(self) -> Any:
+        """The scene in the world frame of the fit (about unit size), as the renderer wants it."""
+        if not self.holds_splats:
+            return self._fitted()
         return FixedSplats(self.gaussians.transformed(self._world_from_source))
+
+    def _fitted(self) -> Any:
+        """The field of the newest checkpoint."""
+        from recon.fit import checkpoint
+
+        assert self.folder is not None
+        state, _ = checkpoint.load_latest(self.folder.checkpoint)
+        if state is None:
+            raise InputError("has no checkpoint", file=self.path,
+                             fix=f"Finish the fit first: recon fit --resume {self.path}")
+        field = saved_system(self.config).field.build()
+        field.params.load_state(state["params"])
+        field.load_state(state["field"])
+        return field
 
     @cached_property
     def renderer(self) -> Any:

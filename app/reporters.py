@@ -36,7 +36,7 @@ def status(event: Progress) -> str:
     quality = f"PSNR {event.psnr:.1f} (held out)  " if event.psnr is not None else ""
     speed = f"{event.steps_per_s:.0f}" if event.steps_per_s >= 10 else f"{event.steps_per_s:.1f}"
     return (f"{event.step:,}/{event.total_steps:,}  {speed} it/s  {quality}"
-            f"{format_count(event.num_primitives)} Gaussians  {format_bytes(event.memory_bytes)}  "
+            f"{format_count(event.num_primitives)} primitives  {format_bytes(event.memory_bytes)}  "
             f"{format_seconds(event.seconds_left)} left")
 
 

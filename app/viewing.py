@@ -102,13 +102,13 @@ def page_of_run(run: Run) -> Page:
         up = -(stage_up[0].world_from_camera[:3, 1] + stage_up[1].world_from_camera[:3, 1])
         assert run.path.suffix.lower() in splat_suffixes("read")
         return _page(run.path.stem, (), start=around[0], up=up / up.norm(),
-                     summary=f"{len(run.gaussians):,} Gaussians", notes=run.warnings,
+                     summary=run.contents, notes=run.warnings,
                      world_from_source=run._world_from_source, command=f"recon view {shlex.quote(str(run.path))}")
     made = run.config.get("made") or {}
     notes = list(run.warnings)
     views = _views_of_run(run, notes)
     quality = f" · PSNR {run.metrics['psnr']:.1f}" if run.metrics.get("psnr") else ""
-    return _page(run.path.name, views, summary=f"{len(run.gaussians):,} Gaussians{quality}",
+    return _page(run.path.name, views, summary=f"{run.contents}{quality}",
                  world_from_source=run.saved.world_from_source, folder=run.path,
                  command=str(made.get("command") or ""), notes=tuple(notes), **_meshing(run.saved))
 
@@ -232,7 +232,7 @@ def open_source(path: Path, report: Reporter) -> tuple[Session, Page]:
     page = page_of_run(run)
     for note in page.notes:
         report.warn(note)
-    report.line("Scene", f"{len(run.gaussians):,} Gaussians")
+    report.line("Scene", run.contents)
     return Session(Showable(run.field, run.renderer, run.background)), page
 
 

@@ -26,9 +26,9 @@ _BASE = System(
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-3)},
     optimizer=TouchedAdamSettings(rates={
-        "density": Schedule(0.1, 0.01),
-        "features": Schedule(0.1, 0.01),
-        "decoder": Schedule(1e-3, 1e-4),
+        "density": Schedule(0.5, 0.05),
+        "features": Schedule(0.1, 0.02),
+        "decoder": Schedule(4e-3, 4e-4),
     }),
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy()},
     steps=6_000,

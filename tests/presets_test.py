@@ -23,6 +23,7 @@ from recon.fit.loop import Fit
 from recon.fit.plan import with_steps
 from recon.fit.system import Dropout, Exposure, System
 from recon.ops.native import native
+from recon.protocols import Splats
 from recon.types import Capture, Photo
 
 CONFIGS = sorted(p for p in (Path(__file__).parents[1] / "configs").glob("*.py") if not p.name.startswith("_"))
@@ -121,7 +122,7 @@ def test_the_picture_gets_better(method: str, preset: str, capture: Capture) -> 
     assert len(final.views) == 2
     assert after[0] > before[0] + 0.5, "the fitted views did not get closer to their photos"
     assert after[1] > before[1] + 0.02
-    assert 0 < fit.field.num_primitives < 3_000
+    assert 0 < fit.field.num_primitives < (3_000 if isinstance(fit.field, Splats) else 100_000)
 
 
 @every_preset
@@ -176,7 +177,7 @@ def test_the_seed_counts(method: str, capture: Capture) -> None:
     a, b = Fit(capture, system, seed=3, until=STOP), Fit(capture, system, seed=4, until=STOP)
     _run(a)
     _run(b)
-    assert not torch.equal(a.field.params["sh0"], b.field.params["sh0"])
+    assert any(not torch.equal(a.field.params[name], b.field.params[name]) for name in a.field.params)
 
 
 @every_method
@@ -200,6 +201,8 @@ def test_a_torn_checkpoint_costs_only_its_steps(method: str, capture: Capture, t
 @every_method
 def test_export_shows_the_same_picture(method: str, capture: Capture, tmp_path: Path) -> None:
     fit = Fit(capture, with_steps(_system(method, "fast"), STEPS))
+    if not isinstance(fit.field, Splats):
+        pytest.skip("only Gaussians have a file format of their own; other fields are kept in checkpoints")
     _run(fit)
     camera = capture.test[0].camera
     shown = picture(fit.field, camera)

@@ -255,13 +255,16 @@ def _run(arguments: Arguments, request: FitRequest, reporter: Reporter) -> int:
     name = job.capture.name or "scene"
     look = f"recon view {where}" if "view" in commands() else f"recon render {where} --path orbit"
     reporter.line("Look", look)
-    reporter.line("Export", f"recon export {where} {shlex.quote(name)}.spz")
+    if job.folder.scene.exists():
+        reporter.line("Export", f"recon export {where} {shlex.quote(name)}.spz")
+    elif "mesh" in commands():
+        reporter.line("Mesh", f"recon mesh {where} {shlex.quote(name)}.glb")
     return 0
 
 
 def _quality(job: FitJob) -> str:
     metrics = job.folder.metrics()
     if metrics.get("psnr") is None:
-        return f"{metrics.get('primitives', 0):,} Gaussians"
+        return f"{metrics.get('primitives', 0):,} primitives"
     kind = "held-out" if metrics.get("split") == "test" else "training"
     return f"PSNR {metrics['psnr']:.1f} · SSIM {metrics['ssim']:.2f} on {len(metrics['views'])} {kind} views"

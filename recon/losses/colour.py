@@ -1,4 +1,6 @@
-"""Mean squared error of colours, the loss of ray-marched fields (Mildenhall et al., "NeRF", ECCV 2020, arXiv 2003.08934).
+"""Mean squared error of colours, the loss of ray-marched fields.
+
+Source: Mildenhall et al., "NeRF", ECCV 2020, arXiv 2003.08934, eq. 6.
 """
 
 from __future__ import annotations

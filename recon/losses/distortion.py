@@ -1,4 +1,6 @@
-"""Weights along a ray should be compact: the distortion loss of Mip-NeRF 360 (Barron et al., CVPR 2022, arXiv 2111.12077).
+"""Weights along a ray should be compact.
+
+Source: Barron et al., "Mip-NeRF 360", CVPR 2022, arXiv 2111.12077, eq. 15.
 """
 
 from __future__ import annotations

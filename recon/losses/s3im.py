@@ -1,8 +1,8 @@
 """Stochastic structural similarity: SSIM of the pixels of a batch in random order.
 
 Source: Xie et al., "S3IM: Stochastic Structural SIMilarity and Its Unreasonable Effectiveness for Neural Fields", ICCV
-2023, arXiv 2308.07032. The batch is laid out as drawn and in further random orders, one after another, in rows; SSIM has
-a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2) and one pixel of zero padding.
+2023, arXiv 2308.07032. The batch is laid out as drawn and in further random orders, one after another, in rows; SSIM
+has a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2) and one pixel of zero padding.
 """
 
 from __future__ import annotations

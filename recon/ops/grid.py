@@ -93,8 +93,8 @@ def tri_vector(lines: Tensor, u: Tensor) -> Tensor:
 def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
     """Multiresolution hash grid -> [n, levels * features]; differentiable in table.
 
-    table [levels, slots, features], slots a power of two; nodes: of each level along an axis (levels that fit are stored
-    densely); u [n, 3].
+    table [levels, slots, features], slots a power of two; nodes: of each level along an axis (levels that fit are
+    stored densely); u [n, 3].
     """
     expect_tensor("table", table, FLOATS, (len(nodes), "slots", "features"))
     at, plain, levels = _points(u, table.dtype), table.detach(), list(nodes)
@@ -123,21 +123,25 @@ def _interpolated(values: Tensor, u: Tensor) -> Tensor:
 
 
 def trilinear_reference(values: Tensor, u: Tensor) -> Tensor:
+    """``trilinear`` in plain torch."""
     return _interpolated(values, u)
 
 
 def vector_matrix_reference(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
+    """``vector_matrix`` in plain torch."""
     modes = [_interpolated(planes[k], u[:, [(k + 1) % 3, (k + 2) % 3]]) * _interpolated(lines[k], u[:, [k]])
              for k in range(3)]
     return torch.cat(modes, dim=1)
 
 
 def tri_vector_reference(lines: Tensor, u: Tensor) -> Tensor:
+    """``tri_vector`` in plain torch."""
     x, y, z = (_interpolated(lines[k], u[:, [k]]) for k in range(3))
     return x * y * z
 
 
 def hash_grid_reference(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
+    """``hash_grid`` in plain torch, for levels small enough to be laid out whole."""
     levels = []
     for level, n in enumerate(nodes):
         axis = torch.arange(n)

@@ -1,10 +1,12 @@
 """A small fully connected network, forward and backward in one kernel each. CPU kernel: cuda/mlp.
 
-Hidden layers are rectified. All weights are one flat parameter, layer after layer: weights [in, out], then biases [out].
+Hidden layers are rectified. All weights are one flat parameter, layer after layer: weights [in, out], then biases
+[out].
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +23,13 @@ FLOATS = (torch.float32, torch.float64)
 
 def parameter_count(sizes: Sequence[int]) -> int:
     """Numbers in the flat parameter of a network with layers of ``sizes`` [inputs, hidden ..., outputs]."""
-    return sum((a + 1) * b for a, b in zip(sizes, sizes[1:]))
+    return sum((a + 1) * b for a, b in itertools.pairwise(sizes))
 
 
 def initial(sizes: Sequence[int], generator: torch.Generator) -> Tensor:
     """Uniform weights that keep the variance through rectified layers (He et al. 2015), zero biases."""
     parts = []
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in itertools.pairwise(sizes):
         parts += [(torch.rand(a * b, generator=generator) * 2 - 1) * math.sqrt(6 / a), torch.zeros(b)]
     return torch.cat(parts)
 
@@ -78,7 +80,7 @@ def reference(parameters: Tensor, sizes: Sequence[int], x: Tensor, shared: Tenso
     if shared is not None and row is not None:
         x = torch.cat([x, shared[row.long()]], dim=1)
     at = 0
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         x = x @ parameters[at:at + a * b].view(a, b) + parameters[at + a * b:at + (a + 1) * b]
         at += (a + 1) * b
         if i + 2 < len(sizes):

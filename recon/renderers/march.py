@@ -67,7 +67,7 @@ class MarchRenderer:
 
     def render_rays(self, field: Any, rays: Rays, *, background: Tensor | None = None,
                     want: Collection[str] = ("rgb",)) -> Render:
-        """A batch of rays as a patch [height, width]; depth is along the rays. Each begins at a random share of a step."""
+        """A batch of rays as a patch [height, width]; depth is along the rays, which begin within a step."""
         offset = torch.rand(len(rays), generator=torch.Generator().manual_seed(rays.seed))
         return self._marched(field, rays, background, want, torch.ones(len(rays)), offset)
 

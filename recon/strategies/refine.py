@@ -16,8 +16,8 @@ from recon.protocols import Optimizer, Problem
 class Refine:
     # one refinement at each of these shares of the fit; the last reaches the full number of voxels
     at: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)
-    # lowers raw density at each
-    lower: float = 1.0
+    # lowers raw density at each; needed by long fits that start nearly empty
+    lower: float = 0.0
 
     def build(self, field: Any, radius: float, total_steps: int) -> _Refine:
         return _Refine(self, total_steps)

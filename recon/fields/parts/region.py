@@ -1,4 +1,4 @@
-"""Where a volume lies: the box around a cut-out object, or everything, with what is far away contracted into a shell."""
+"""Where a volume lies: the box around a cut-out object, or everything, what is far away contracted into a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all fields for ray marching share: region, occupancy, resolution, and colour from features by a small network."""
+"""What all fields for ray marching share: region, occupancy, resolution, colour from features by a small network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VolumeSettings:
     # step along rays, in voxels
     step: float = 0.5
     # opacity of an untouched voxel per step
-    opacity: float = 1e-3
+    opacity: float = 0.03
     # cells along a side of the occupancy grid
     cells: int = 96
     # shell that holds what is outside the inner box, in half sides of the box, for photos without alpha
@@ -106,7 +106,7 @@ class VolumeField:
         needed, free = self.most_voxels * self.bytes_per_voxel() * _COPIES, psutil.virtual_memory().available
         if needed > 0.8 * free:
             fits = int(0.8 * free / (self.bytes_per_voxel() * _COPIES))
-            raise InputError(f"{int(self.most_voxels):,} voxels need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free",
+            raise InputError(f"{int(self.most_voxels):,} voxels need {needed / 1e9:.1f} GB of {free / 1e9:.1f} free",
                              fix=f"Use fewer: --field.voxels {fits // 1000 * 1000}")
         cells = max(min(s.cells, round(1.2 * self.most_voxels ** (1 / 3))), 8)
         self.region = region_of(capture, cells, s.margin)

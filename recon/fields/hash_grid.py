@@ -1,0 +1,92 @@
+"""A multiresolution hash grid with two small networks.
+
+Source: Mueller, Evans, Schied, Keller, "Instant neural graphics primitives with a multiresolution hash encoding",
+SIGGRAPH 2022, arXiv 2201.05989. Differences: density goes through softplus instead of exp, the direction is encoded by
+sines and cosines, and the first occupancy is the visual hull where photos have alpha.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.fields.parts.volume_field import VolumeField, VolumeSettings
+from recon.ops.grid import hash_grid
+from recon.ops.mlp import initial, mlp
+
+
+@dataclass(frozen=True)
+class HashGridSettings(VolumeSettings):
+    """How large the tables are."""
+
+    # resolutions, each finer than the last by the same factor
+    levels: int = 8
+    # numbers per node
+    channels: int = 4
+    # logarithm of the slots per resolution
+    log2_slots: int = 17
+    # nodes along an axis of the coarsest and the finest resolution
+    coarsest: int = 16
+    finest: int = 256
+    # width of the layer between features and density
+    density_hidden: int = 32
+    # numbers handed on from density to colour
+    handed_on: int = 15
+
+    def build(self) -> HashGridField:
+        return HashGridField(self)
+
+
+class HashGridField(VolumeField):
+    """Parameters: table [levels, slots, channels], network (to density and what is handed on), decoder."""
+
+    settings: HashGridSettings
+
+    @property
+    def feature_width(self) -> int:  # type: ignore[override]
+        return self.settings.handed_on
+
+    @property
+    def nodes(self) -> list[int]:
+        """Along an axis, of every level."""
+        s = self.settings
+        growth = (s.finest / s.coarsest) ** (1 / max(s.levels - 1, 1))
+        return [max(round(s.coarsest * growth**i), 2) for i in range(s.levels)]
+
+    @property
+    def network_sizes(self) -> list[int]:
+        s = self.settings
+        return [s.levels * s.channels, s.density_hidden, 1 + s.handed_on]
+
+    @property
+    def slots(self) -> int:
+        """Of every level: no more than would fill twice the finest grid the photos support."""
+        wanted = 1 << self.settings.log2_slots
+        while wanted > 2 * self.most_voxels and wanted > 256:
+            wanted >>= 1
+        return wanted
+
+    def bytes_per_voxel(self) -> float:
+        s = self.settings
+        return 4.0 * s.levels * s.channels * (1 << s.log2_slots) / max(s.voxels, 1)
+
+    def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
+        s = self.settings
+        table = (torch.rand(s.levels, self.slots, s.channels, generator=generator) * 2 - 1) * 1e-2
+        return {"table": table, "network": initial(self.network_sizes, generator)}
+
+    @property
+    def num_primitives(self) -> int:
+        return self.settings.levels * self.slots
+
+    def _network(self, u: Tensor) -> Tensor:
+        encoded = hash_grid(self.params["table"], self.nodes, u)
+        return mlp(self.params["network"], self.network_sizes, encoded)
+
+    def density(self, u: Tensor, footprint: Tensor) -> Tensor:
+        return self._network(u)[:, 0].contiguous()
+
+    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        return self._network(u)[:, 1:].contiguous()
