@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recon.types import Render
 
 # The axis that points up, where the format or the programs that read it have one.
-UPS = {".glb": "y", ".obj": "y", ".stl": "z", ".html": "y"}
+UPS = {".glb": "y", ".obj": "y", ".usdz": "y", ".stl": "z", ".html": "y"}
 AXES = {name: torch.eye(3, dtype=torch.float64)[i] for i, name in enumerate("xyz")}
 WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
 

@@ -22,7 +22,7 @@ FACES = 60_000  # of a mesh with a texture: unwrapping takes long, and the textu
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a run into a mesh for Blender, games, printing: .glb, .obj, .ply or .stl.
+    """Turn a run into a mesh for Blender, games, printing: .glb, .obj, .usdz, .ply or .stl.
 
     Examples:
       recon mesh runs/fox-gaussians-01 fox.glb
@@ -35,7 +35,7 @@ class Arguments:
     # run folder
     run: tyro.conf.Positional[Annotated[str, option("RUN")]]
 
-    # the file to write: out.glb, out.obj, out.ply or out.stl
+    # the file to write: out.glb, out.obj, out.usdz, out.ply or out.stl
     out: tyro.conf.Positional[Annotated[str, option("OUT")]]
 
     # grid cells along the longest side of the box; detail costs memory and time
@@ -50,6 +50,9 @@ class Arguments:
     # holes of up to so many edges are closed; 0 leaves them
     fill_holes: Annotated[int, option("N", "30")] = 30
 
+    # cut the object out by the masks of the photos: object, off, or auto (as in the fit)
+    masks: Annotated[Literal["auto", "object", "off"], option("HOW", "auto")] = "auto"
+
     # a texture of so many texels along a side, in place of colours of vertices; needs the extra "mesh"
     texture: Annotated[int, option("N", "0, no texture")] = 0
 
@@ -57,8 +60,7 @@ class Arguments:
     faces: Annotated[int | None, option("N", "all; 60,000 with a texture")] = None
 
     # the axis that points up in the file: y, z, or keep (coordinates of the source)
-    up: Annotated[Literal["auto", "keep", "y", "z"], option("AXIS", "y for .glb and .obj, z for .stl, else keep")] = (
-        "auto")
+    up: Annotated[Literal["auto", "keep", "y", "z"], option("AXIS", "as the format expects")] = "auto"
 
     # multiplies all lengths in the file
     scale: Annotated[float, option("X", "1")] = 1.0
@@ -111,7 +113,7 @@ def _checked_out(arguments: Arguments) -> Path:
     if arguments.faces is not None and not 100 <= arguments.faces <= 100_000_000:
         raise InputError(f"--faces {arguments.faces} is out of range", fix="Give 100 or more.")
     if arguments.texture and out.suffix.lower() in (".ply", ".stl"):
-        raise InputError(f"{out.suffix} files hold no texture", fix="Name the file .glb or .obj.")
+        raise InputError(f"{out.suffix} files hold no texture", fix="Name the file .glb, .obj or .usdz.")
     if not 0 <= arguments.smallest_part <= 1:
         raise InputError(f"--smallest_part {arguments.smallest_part:g} is out of range", fix="Give 0 to 1.")
     if not 1e-9 <= arguments.scale <= 1e9:
@@ -140,7 +142,7 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it."""
     import torch
 
-    from recon.app import meshing
+    from recon.app import meshing, object_masks
 
     cameras = [v.camera for v in scene.saved.subset("train")] or [v.camera for v in scene.saved.views]
 
@@ -151,7 +153,9 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
     faces = arguments.faces if arguments.faces is not None else FACES * (arguments.texture > 0)
     how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes,
                           faces, arguments.texture)
-    return meshing.surface(render, cameras, scene.saved.world_from_source, has_alpha=scene.saved.has_alpha, meshing=how)
+    masks = object_masks.wanted(scene, arguments.masks, cameras)
+    return meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
+                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how)
 
 
 def _described(report: MeshReport, looked: bool) -> str:
