@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians, tiny_capture
 from watching import PAINT, choose, control, has_picture, pixels, wait_for, watcher_of
 
@@ -290,3 +292,19 @@ def test_meshes_are_exported_with_up_where_the_format_has_it() -> None:
     up = torch.tensor([[0.0, 0.0, 1.0]])  # of the tiny capture
     assert frame(".glb", Similarity()).points(up).round().tolist() == [[0.0, 1.0, 0.0]]
     assert frame(".stl", Similarity()).points(up).round().tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_the_curve_is_drawn(make_viewer: Any, open_page: Any) -> None:
+    """Also where no step of the schedule is marked: those values are no numbers."""
+    shown = make_viewer()
+    page = open_page(shown.viewer.url)
+    curves = next(p for p in shown.viewer.panels if hasattr(p, "psnr"))
+    wait_for(lambda: curves.psnr.visible)
+
+    def blue() -> int:
+        """Pixels of the PSNR curve's colour."""
+        shot = page.screenshot(clip={"x": 565, "y": 160, "width": 335, "height": 240})
+        rgb = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+        return int((np.abs(rgb - (0x4A, 0xA3, 0xFF)).max(-1) < 25).sum())
+
+    wait_for(lambda: blue() > 40)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,15 +35,27 @@ class Panel:
         if not self.fit or counts == self.shown:
             return
         if counts[0] != self.shown[0]:
-            self.psnr.data = _marked(_thinned(news.psnrs), self.schedule)
+            _show(self.psnr, _marked(_thinned(news.psnrs), self.schedule))
             self.psnr.visible = counts[0] > 1  # a curve of one point is only a frame
         if counts[1] != self.shown[1]:
-            self.loss.data = _marked(_thinned(news.losses), self.schedule)
+            _show(self.loss, _marked(_thinned(news.losses), self.schedule))
         self.shown = counts
 
 
 def _empty() -> tuple[np.ndarray, ...]:
     return np.zeros(1), np.zeros(1), np.full(1, np.nan)
+
+
+def _show(plot: Any, curve: tuple[np.ndarray, ...]) -> None:
+    """The range is given, because marks that are missing (NaN) would make uPlot's own one NaN, and the plot empty."""
+    plot.data = curve
+    low, high = float(curve[1].min()), float(curve[1].max())
+    span = max(high - low, 1e-3 * abs(high), 1e-9)
+    step = 10.0 ** math.floor(math.log10(span)) / 2  # round ends, so that they change seldom: then all is drawn anew
+    ends = (math.floor(low / step - 0.1) * step, math.ceil(high / step + 0.1) * step)
+    scales = _scales() | {"y": {"range": ends}}
+    if plot.scales != scales:
+        plot.scales = scales
 
 
 def _thinned(points: list[tuple[int, float]]) -> tuple[np.ndarray, ...]:

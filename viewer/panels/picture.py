@@ -41,8 +41,10 @@ class Panel:
         ends = gui.add_vector2("Range", (0.0, 1.0), step=0.001, order=34, visible=False,
                                hint="Nearest and farthest depth in units of the source, or lowest and highest error")
         self.words[watcher.id] = gui.add_markdown("", order=35)
+        chosen = False  # whether a range was given until now
 
         def changed(_: Any) -> None:
+            nonlocal chosen
             before, watcher.channel = watcher.channel, self.labels[channel.value]
             watcher.pixels = SHARPNESS[sharpness.value]
             scalar = watcher.channel in ("depth", "error")
@@ -50,10 +52,11 @@ class Panel:
             ends.visible = scalar and given.value
             watcher.ramp = None if ramp.value == "usual" else str(ramp.value)
             unit = self.viewer.page.world_from_source.scale if watcher.channel == "depth" else 1.0
-            if before != watcher.channel or not given.value:
+            if before != watcher.channel or not (given.value and chosen):
                 suiting = tuple(round(end / unit, 4) for end in self._suiting(watcher))
                 if suiting != tuple(ends.value):  # setting it calls this again
                     ends.value = suiting
+            chosen = bool(given.value)
             low, high = (float(end) * unit for end in ends.value)
             watcher.range = (low, max(high, low + 1e-6)) if scalar and given.value else None
             watcher.post()
