@@ -148,10 +148,12 @@ class Stream:
                 _, (watcher, picture) = self._waiting.popitem(last=False)
             if watcher.gone or watcher.local:
                 continue
+            began = time.thread_time()
             try:
                 watcher.send(self.painted(watcher, picture), picture)
             except Exception as error:
                 self.session.warn(f"a picture could not be shown ({type(error).__name__}: {error})")
+            self.session.looks.spend(time.thread_time() - began)
 
     def painted(self, watcher: Watcher, picture: Picture) -> np.ndarray:
         """[height, width, 3] uint8 of what the watcher wants to see."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -122,6 +123,7 @@ class Looks:
         self._slots: dict[Hashable, _Slot] = {}
         self._lock = threading.Lock()
         self._credit = 0.0
+        self._elsewhere: deque[float] = deque()
         self._cost = _Cost()
 
     def put(self, client: Hashable, look: Look) -> None:
@@ -149,12 +151,18 @@ class Looks:
         share = min(max(self.share, 0.0), 0.9)
         self._credit = min(self._credit + seconds * share / (1.0 - share), BURST_S)
 
+    def spend(self, seconds: float) -> None:
+        """Watching also cost this much on another thread (colouring, compressing), which calls this."""
+        self._elsewhere.append(seconds)
+
     def serve(self, step: int, free: bool) -> float | None:
         """Draws at most one piece. Returns seconds until there may be something to do: 0 = now, None = nothing is due.
 
         ``free`` while no steps are made (paused, finished): then time costs nothing.
         """
         now = self.clock()
+        while self._elsewhere:
+            self._credit -= self._elsewhere.popleft() * (not free)
         if not free and self._credit < -DEBT_S:
             return 0.0
         slot, wait = self._next(now, step)
