@@ -46,7 +46,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
             has_alpha: bool, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it.
 
-    ``render`` draws the channels ``WANTED`` and leaves its trace in the result; ``cameras`` are in the world.
+    ``render`` draws the channels ``WANTED``; ``cameras`` are in the world.
     Raises InputError where there is no surface.
     """
     import psutil
