@@ -22,9 +22,9 @@ from recon.strategies.refine import Refine
 
 _BASE = System(
     field=DenseGridSettings(),
-    renderer=MarchRenderer(),
+    renderer=MarchRenderer(least_weight=4e-4),
     sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-3)},
+    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(rates={
         "density": Schedule(0.5, 0.05),
         "features": Schedule(0.1, 0.02),

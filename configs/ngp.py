@@ -21,9 +21,9 @@ from recon.strategies.occupancy import ShrinkOccupancy
 
 _BASE = System(
     field=HashGridSettings(start=1.0),
-    renderer=MarchRenderer(),
+    renderer=MarchRenderer(least_weight=4e-4),
     sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-3)},
+    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(eps=1e-15, rates={
         "table": Schedule(2e-2, 1e-3),
         "network": Schedule(4e-3, 4e-4),

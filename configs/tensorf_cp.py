@@ -24,9 +24,9 @@ _FACTORS = Schedule(0.05, 5e-3)
 
 _BASE = System(
     field=FactoredSettings(form="cp", density_rank=48, colour_rank=96),
-    renderer=MarchRenderer(),
+    renderer=MarchRenderer(least_weight=4e-4),
     sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-3)},
+    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(rates={
         "density_lines": _FACTORS, "colour_lines": _FACTORS,
         "decoder": Schedule(4e-3, 4e-4),

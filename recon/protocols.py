@@ -53,8 +53,16 @@ class Volumetric(Protocol):
         """[m] raw density, before shift and softplus; differentiable in the field's parameters."""
         ...
 
-    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor) -> Tensor:
-        """[m, 3] colour in 0..1 seen along direction_world[ray] (directions [rays, 3] unit, ray [m] int32)."""
+    def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The density and, where the field computes it along, [m, k] that ``radiance`` needs at these points."""
+        ...
+
+    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, more: Tensor | None
+                 ) -> Tensor:
+        """[m, 3] colour in 0..1 seen along direction_world[ray] (directions [rays, 3] unit, ray [m] int32).
+
+        ``more``: the rows of ``density_and_more`` for these points.
+        """
         ...
 
 

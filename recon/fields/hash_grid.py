@@ -17,6 +17,9 @@ from recon.ops.grid import hash_grid
 from recon.ops.mlp import initial, mlp
 
 
+_GAIN = 4.0  # on the network's outputs: full opacity must be in reach of a few hundred steps
+
+
 @dataclass(frozen=True)
 class HashGridSettings(VolumeSettings):
     """How large the tables are."""
@@ -83,10 +86,12 @@ class HashGridField(VolumeField):
 
     def _network(self, u: Tensor) -> Tensor:
         encoded = hash_grid(self.params["table"], self.nodes, u)
-        return mlp(self.params["network"], self.network_sizes, encoded)
+        out = mlp(self.params["network"], self.network_sizes, encoded)
+        return out * _GAIN
 
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
         return self._network(u)[:, 0].contiguous()
 
-    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
-        return self._network(u)[:, 1:].contiguous()
+    def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
+        out = self._network(u)
+        return out[:, 0].contiguous(), out[:, 1:].contiguous()

@@ -83,11 +83,12 @@ class MarchRenderer:
         counts = (found.offsets[1:] - found.offsets[:-1]).long()
         ray = torch.repeat_interleave(torch.arange(len(rays), dtype=torch.int32), counts)
         footprint = rays.footprint[ray] * found.t
-        raw = field.density(found.position, footprint)
+        raw, more = field.density_and_more(found.position, footprint)
         constants = {"delta": volume.delta, "shift": volume.shift}
         w = weights(raw, found.offsets, end=self.least_transmittance, **constants)
         index = (w > self.least_weight).nonzero().squeeze(1)
-        colour = field.radiance(found.position[index], footprint[index], rays.direction, ray[index])
+        colour = field.radiance(found.position[index], footprint[index], rays.direction, ray[index],
+                                None if more is None else more.index_select(0, index))
         out = composite(raw, colour, found.t, found.offsets, index.to(torch.int32), behind, **constants)
         opacity = 1.0 - out.transmittance
         depth = normal = None

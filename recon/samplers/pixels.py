@@ -14,7 +14,8 @@ from recon.types import Observation, Rays
 class RandomPixels:
     """Every step looks at some views and at random pixels of each."""
 
-    # rays of a step; whole squares (4096 = 64 x 64) suit losses that look at patches
+    # rays of a step, fewer where that is more than a sixteenth of all pixels; whole squares (4096 = 64 x 64) suit
+    # losses that look at patches
     rays: int = 4096
     # views that they come from
     views: int = 16
@@ -24,8 +25,10 @@ class RandomPixels:
         generator = torch.Generator().manual_seed(seed * 104_729 + step)
         count = min(self.views, len(observations))
         chosen = torch.randperm(len(observations), generator=generator)[:count].tolist()
-        height = 1 << (max(self.rays, 1).bit_length() - 1) // 2
-        width = max(self.rays // height, 1)
+        pixels = sum(v.camera.width * v.camera.height for v in observations.views)
+        rays = max(min(self.rays, pixels // 16), min(self.rays, 256))
+        height = 1 << (max(rays, 1).bit_length() - 1) // 2
+        width = max(rays // height, 1)
         total = width * height
         background = observations.background
         if observations.random_background:

@@ -81,7 +81,11 @@ class VolumeField:
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.density(u, footprint), None
+
     def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        """[m, feature_width] that colour is made from, unless ``density_and_more`` gives it."""
         raise NotImplementedError
 
     def resized(self, size: tuple[int, int, int]) -> dict[str, Tensor]:
@@ -132,8 +136,9 @@ class VolumeField:
         step = self.settings.step * voxel
         return Volume(r.low, r.high, r.margin, self.cells, step, 0.5 * voxel / last, self.shift)
 
-    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor) -> Tensor:
-        return mlp(self.params["decoder"], self.decoder_sizes, self.features(u, footprint),
+    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, more: Tensor | None
+                 ) -> Tensor:
+        return mlp(self.params["decoder"], self.decoder_sizes, self.features(u, footprint) if more is None else more,
                    direction_encoding(direction_world), ray, squash=True)
 
     def refine(self, voxels: float) -> tuple[str, ...]:
