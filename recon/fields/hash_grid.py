@@ -16,7 +16,6 @@ from recon.fields.parts.volume_field import VolumeField, VolumeSettings
 from recon.ops.grid import hash_grid
 from recon.ops.mlp import initial, mlp
 
-
 _GAIN = 4.0  # on the network's outputs: full opacity must be in reach of a few hundred steps
 
 
