@@ -32,7 +32,7 @@ class PaperDamping:
     least: float = 1e-4
     most: float = 1e4
     # parameters that are hardly seen are damped as if their diagonal were this share of the mean
-    floor: float = 1e-3
+    floor: float = 0.1
 
     def term(self, diagonal: Tensor, groups: Sequence[int], strength: float) -> Tensor:
         """What is added to the diagonal [n]. ``groups``: lengths of consecutive parts with units of their own."""
@@ -52,7 +52,7 @@ class TrustRegion:
     start: float = 1.0
     least: float = 1e-4
     most: float = 1e8
-    floor: float = 1e-3
+    floor: float = 0.1
 
     def term(self, diagonal: Tensor, groups: Sequence[int], strength: float) -> Tensor:
         """What is added to the diagonal [n]. ``groups``: lengths of consecutive parts with units of their own."""

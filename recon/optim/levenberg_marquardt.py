@@ -3,8 +3,9 @@
 Source: Höllein, Božič, Zollhöfer, Nießner, "3DGS-LM: Faster Gaussian-Splatting Optimization with Levenberg-Marquardt",
 ICCV 2025, arXiv 2409.12892.
 Differences: the right-hand side is the gradient of the objective itself, SSIM coupling included, and J^T W J uses
-weights that bound the loss from above in place of residual square roots; all chosen views are solved jointly, not in
-batches whose results are averaged; the line search looks at the objective itself.
+weights that bound the loss from above in place of residual square roots; gradient and diagonal are those of all views,
+while products look at a few, other ones in every step (a sub-sampled Newton method: Byrd, Chin, Neveitt, Nocedal, SIAM
+J. Optim. 2011), in place of batches that are solved apart and averaged; success is measured on the objective itself.
 """
 
 from __future__ import annotations
@@ -15,27 +16,32 @@ from typing import Any
 import torch
 
 from recon.optim.adam import AdamSettings
+from recon.optim.damping import TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory, Report
+from recon.optim.linear import ConjugateGradients
 from recon.params import RowChange
 from recon.protocols import Problem
 
 
 @dataclass(frozen=True)
 class LevenbergMarquardtSettings:
-    """First-order steps, then ``steps`` second-order ones at the end of the fit."""
+    """First-order steps until the structure has settled, then ``steps`` second-order ones at the end of the fit."""
 
     # the optimizer of the steps before
     warm_up: AdamSettings = field(default_factory=AdamSettings)
     # second-order steps, the last ones of the fit
-    steps: int = 5
+    steps: int = 6
+    # share of its schedules that the first optimizer has gone through when it hands over
+    handover: float = 1.0
     # views that a step looks at (0 = all), drawn anew for each step
     views: int = 0
     # views that the curvature is taken of (0 = all that a step looks at); gradient and diagonal see them all
-    curved: int = 0
+    curved: int = 10
     # views that decide whether a step is kept (0 = all that it looked at)
     tested: int = 12
     # damping, linear solver, line search
-    step: GaussNewton = field(default_factory=GaussNewton)
+    step: GaussNewton = field(default_factory=lambda: GaussNewton(
+        TrustRegion(start=10.0, least=3.0), ConjugateGradients(5), line_search=1))
 
     second_order = True
 
@@ -48,8 +54,7 @@ class LevenbergMarquardt:
 
     def __init__(self, settings: LevenbergMarquardtSettings, field: Any, radius: float, total_steps: int) -> None:
         self.settings, self.begin = settings, max(total_steps - settings.steps, 0)
-        # schedules of the first optimizer end where the second-order steps begin
-        self.first = settings.warm_up.build(field, radius, self.begin)
+        self.first = settings.warm_up.build(field, radius, round(self.begin / max(settings.handover, 1e-3)))
         self.memory = Memory()
         self.reports: list[Report] = []  # of this process; not part of the state
 
