@@ -37,7 +37,7 @@ class Meshing:
     resolution: int = 256
     box: Tensor | None = None
     smallest_part: float = 0.001
-    fill_holes: int = 30
+    fill_holes: int = 60
     faces: int = 0
     texture: int = 0
 
@@ -61,7 +61,9 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         corners = torch.cartesian_prod(*meshing.box.T)  # a box of the source may lie turned in the frame of the fit
         moved = world_from_source.points(corners)
         low, high = moved.amin(0), moved.amax(0)
-    wanted = tsdf.TsdfSettings(resolution=meshing.resolution, empty=0.3 if has_alpha else 0.0)
+    wanted = tsdf.TsdfSettings(resolution=meshing.resolution)
+    if has_alpha:  # empty pixels clear away what floats, so that unclear ones can be believed: fewer holes
+        wanted = replace(wanted, empty=0.3, spread=0.15, views=0.3)
     settings = tsdf.fit_to_memory(wanted, low, high, 0.5 * psutil.virtual_memory().available)
     notes: tuple[str, ...] = ()
     if settings.resolution < wanted.resolution:

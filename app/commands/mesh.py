@@ -48,7 +48,7 @@ class Arguments:
     smallest_part: Annotated[float, option("SHARE", "0.001")] = 0.001
 
     # holes of up to so many edges are closed; 0 leaves them
-    fill_holes: Annotated[int, option("N", "30")] = 30
+    fill_holes: Annotated[int, option("N", "60")] = 60
 
     # cut the object out by the masks of the photos: object, off, or auto (as in the fit)
     masks: Annotated[Literal["auto", "object", "off"], option("HOW", "auto")] = "auto"
