@@ -37,6 +37,7 @@ class FitProblem:
             ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.enabled else None
         )
         self.warnings: list[str] = []  # read and emptied by the loop
+        self._warned: list[str] = []
         self._lost: set[int] = set()
         if system.sampler is not None and system.exposure.enabled:
             raise InputError("exposure correction needs whole photos, and this method compares single pixels",
@@ -100,6 +101,7 @@ class FitProblem:
         self.seen = self.observations.get(chosen[0], self.scale(self.step))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
                                curved=curved, tested=tested, phase=start, memory=self._memory)
+        problem.warnings, problem.warned = self.warnings, self._warned
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
         return problem

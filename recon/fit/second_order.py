@@ -47,6 +47,8 @@ class ViewsProblem:
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
         self.names = list(field.params)
         self.redrawn = 0  # views that did not fit into memory
+        self.warnings: list[str] = []  # read and emptied by the loop
+        self.warned: list[str] = []  # what has been said, so that it is said once
         self.near: LinearViews | None = None
 
     def observe(self, view: int) -> Observation:
@@ -132,6 +134,12 @@ class LinearViews:
             if free >= 0:
                 self._kept[view] = (picture, weights)
         problem.redrawn = len(problem.curved) - len(self._kept)
+        if problem.redrawn:
+            message = (f"the memory budget holds {len(self._kept)} of {len(problem.curved)} linearised photos; "
+                       "the others are drawn again for every product, which is slower")
+            if not any("linearised photos" in w for w in problem.warned):
+                problem.warnings.append(message)
+                problem.warned.append(message)
         self.value = sum(tested_values[v] for v in tested) / len(tested)
 
     def product(self, v: Tensor) -> Tensor:

@@ -145,6 +145,15 @@ def test_too_little_memory_draws_pictures_again_to_the_same_bits(capture: Captur
     assert torch.equal(found[0][1], found[2][1])
 
 
+def test_too_little_memory_is_said_once(capture: Capture) -> None:
+    fit = Fit(capture, replace(_system(steps=2), optimizer=LevenbergMarquardtSettings(AdamSettings(RATES), steps=2)),
+              memory=100_000)
+    for _ in range(2):
+        fit.advance()
+    assert len(fit.problem.warnings) == 1
+    assert "memory budget" in fit.problem.warnings[0]
+
+
 def test_curvature_of_some_views_stands_for_all(capture: Capture) -> None:
     fit = _near_the_truth(capture, _system())
 
