@@ -13,6 +13,7 @@ namespace recon::grid {
 namespace {
 
 constexpr int64_t kGrain = 4096;
+constexpr int kColumns = 48;  // channels that are summed up together in local memory
 
 // Calls body with the number of channels as a compile-time constant where it is a usual one, 0 otherwise.
 template <class Body>
@@ -168,15 +169,24 @@ void vector_matrix_backward(const S* planes, const S* lines, int n, int rank, co
         const S *p = planes + at, *l = lines + at_line, *g = g_out + (3 * i + k) * R;
         S *gp = g_planes + at, *gl = g_lines + at_line;
         const S w00 = (1 - m.fa) * (1 - m.fb), w01 = (1 - m.fa) * m.fb, w10 = m.fa * (1 - m.fb), w11 = m.fa * m.fb;
-        for (int r = 0; r < R; ++r) {
-          const S plane = w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r];
-          const S to_plane = g[r] * ((1 - m.f) * l[r] + m.f * l[R + r]), to_line = g[r] * plane;
-          gp[r] += w00 * to_plane;
-          gp[R + r] += w01 * to_plane;
-          gp[row + r] += w10 * to_plane;
-          gp[row + R + r] += w11 * to_plane;
-          gl[r] += (1 - m.f) * to_line;
-          gl[R + r] += m.f * to_line;
+        // Through local sums, and one row at a time: the compiler cannot know that rows do not overlap.
+        for (int r0 = 0; r0 < R; r0 += kColumns) {
+          S to_plane[kColumns], to_line[kColumns];
+          const int most = R - r0 < kColumns ? R - r0 : kColumns;
+          for (int r = 0; r < most; ++r) {
+            const int c = r0 + r;
+            to_plane[r] = g[c] * ((1 - m.f) * l[c] + m.f * l[R + c]);
+            to_line[r] = g[c] * (w00 * p[c] + w01 * p[R + c] + w10 * p[row + c] + w11 * p[row + R + c]);
+          }
+          const auto add = [&](S* to, const S* from, S w) {
+            for (int r = 0; r < most; ++r) to[r0 + r] += w * from[r];
+          };
+          add(gp, to_plane, w00);
+          add(gp + R, to_plane, w01);
+          add(gp + row, to_plane, w10);
+          add(gp + row + R, to_plane, w11);
+          add(gl, to_line, 1 - m.f);
+          add(gl + R, to_line, m.f);
         }
       }
     });
