@@ -1,7 +1,6 @@
 """Rates of the volume kernels on one thread, in nanoseconds per sample: python tests/bench/volume_bench.py
 
-The floors are what one core must at least do: multiply-adds of the network at the rate of a plain matrix product of its
-shape in torch, and the bytes of a lookup's eight corners (one cache line each) from the cache.
+The last line is torch's matrix product, to compare the rate of the network's multiply-adds with.
 """
 
 from __future__ import annotations
