@@ -20,6 +20,8 @@ class Panel:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, page, gui, scene = viewer, viewer.page, viewer.server.gui, viewer.server.scene
         self.crop: Crop | None = None
+        if not hasattr(viewer.session.shown.field, "gaussians") and page.mesh is None:
+            return  # what is not made of Gaussians or triangles cannot be cut
         reach = max(float((page.start.centre - page.centre).norm()), 0.1)
         with gui.add_folder("Crop", expand_by_default=False, order=55):
             self.on = gui.add_checkbox("Crop to a box", False, hint="Pictures and exports hold only what is inside")

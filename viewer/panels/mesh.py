@@ -15,10 +15,13 @@ from recon.viewer.crop import Frozen
 from recon.viewer.downloads import snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recon.types import Camera, Mesh, Render
     from recon.viewer.server import Viewer
 
 ORDER = 58
+WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
 
 
 class Panel:
@@ -53,11 +56,10 @@ class Panel:
             raise InputError("a mesh is being made already", fix="Wait for it.")
         try:
             self.words.content = "Taking depth from the cameras …"
-            frozen = session.ask(lambda: Frozen(snapshot(session.shown.field))).result(60)
+            edit = self._still()
 
             def render(camera: Camera) -> Render:
-                return session.ask(lambda: session.shown.draw(camera, ("rgb", "depth", "opacity"),
-                                                              lambda _: frozen)).result(60)
+                return session.ask(lambda: session.shown.draw(camera, WANTED, edit)).result(60)
 
             with torch.no_grad():
                 mesh, notes = page.make_mesh(render)
@@ -68,6 +70,16 @@ class Panel:
             raise
         finally:
             self._making.release()
+
+    def _still(self) -> Callable[[Any], Any] | None:
+        """What is drawn for all cameras: a copy where there are Gaussians, else the field, which must not change."""
+        session = self.viewer.session
+        if hasattr(session.shown.field, "gaussians"):
+            frozen = session.ask(lambda: Frozen(snapshot(session.shown.field))).result(60)
+            return lambda _: frozen
+        if session.fit is not None and session.running and not session.paused:
+            raise InputError("this scene changes while it is meshed", fix="Pause the fit first.")
+        return None
 
     def _show(self, mesh: Mesh, notes: tuple[str, ...]) -> None:
         self.mesh = mesh
