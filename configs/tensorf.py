@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from recon.fields.vector_matrix import FactoredSettings
 from recon.fit.system import System
-from recon.losses.colour import SquaredError
 from recon.losses.distortion import Distortion
 from recon.losses.opacity import OpacityEntropy
+from recon.losses.squared import SquaredError
 from recon.optim.schedule import Schedule
 from recon.optim.touched_adam import TouchedAdamSettings
 from recon.renderers.march import MarchRenderer

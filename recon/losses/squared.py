@@ -1,4 +1,7 @@
-"""Mean squared error against the photo: what PSNR measures, and a true sum of squares for second-order optimizers."""
+"""Mean squared error against the photo: what PSNR measures, and a true sum of squares for second-order optimizers.
+
+The loss of ray-marched fields: Mildenhall et al., "NeRF", ECCV 2020, arXiv 2003.08934, eq. 6.
+"""
 
 from __future__ import annotations
 
