@@ -10,15 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 from recon.configs import gaussians
-from recon.fit.system import System
+from recon.fit.system import Dropout, Resolution, System
+from recon.optim.adam import AdamSettings
+from recon.optim.damping import PaperDamping, TrustRegion
+from recon.optim.gauss_newton import GaussNewton
 from recon.optim.levenberg_marquardt import LevenbergMarquardtSettings
+from recon.optim.linear import ConjugateGradients
 
-_HANDOVER = 2 / 3  # of a preset's steps; densification ends at 0.6
+HANDOVER = 2 / 3  # of a preset's steps; densification ends at 0.6
 
 
 def _finished(base: System, steps: int) -> System:
     """The first two thirds of ``base`` as they are, followed by ``steps`` second-order steps in place of the rest."""
-    first = round(base.steps * _HANDOVER)
+    first = round(base.steps * HANDOVER)
     total = first + steps
     ratio = base.steps / total
 
@@ -29,7 +33,7 @@ def _finished(base: System, steps: int) -> System:
     degree: Any = base.strategies["sh_degree"]
     return replace(
         base, steps=total,
-        optimizer=LevenbergMarquardtSettings(base.optimizer, steps=steps, handover=_HANDOVER),  # type: ignore[arg-type]
+        optimizer=LevenbergMarquardtSettings(base.optimizer, steps=steps, handover=HANDOVER),  # type: ignore[arg-type]
         resolution=replace(base.resolution, until=same(base.resolution.until)),
         strategies={"sh_degree": replace(degree, at=tuple(same(a) for a in degree.at)),
                     "densify": replace(densify, begin=same(densify.begin), until=min(same(densify.until), 1.0),
@@ -43,3 +47,27 @@ PRESETS = {
     "quality": _finished(gaussians.PRESETS["quality"], 6),
 }
 PRESET = "balanced"
+
+# For `recon bench optimizers`: what is begun, and every way to finish it. The first is the reference.
+STARTS = gaussians.PRESETS
+_MOST_STEPS = 40  # more than a race has time for
+
+
+def finishes(base: System) -> dict[str, System]:
+    """Name -> system that goes on where ``base`` is after ``HANDOVER`` of its steps."""
+    still = replace(base, strategies={}, resolution=Resolution(), dropout=Dropout())
+    adam: Any = base.optimizer
+    assert isinstance(adam, AdamSettings)
+
+    def second(step: GaussNewton, **options: Any) -> System:
+        return replace(still, steps=_MOST_STEPS, optimizer=LevenbergMarquardtSettings(
+            steps=_MOST_STEPS, step=step, **options))
+
+    return {
+        "Adam": still,
+        "Adam with dropout": replace(still, dropout=base.dropout),
+        "LM": second(LevenbergMarquardtSettings().step),
+        "LM, paper damping": second(GaussNewton(PaperDamping(start=10.0, least=3.0), ConjugateGradients(5),
+                                                line_search=1)),
+        "LM, light damping": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(12)), curved=20),
+    }

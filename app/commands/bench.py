@@ -22,6 +22,7 @@ class Arguments:
     Examples:
       recon bench runs/fox-gaussians-01
       recon bench runs/fox-gaussians-01 --size 270x480 --baseline tests/bench/baseline.json
+      recon bench optimizers fox/ --out race/      (races optimizers; has its own --help)
     """
 
     # run folder
@@ -44,6 +45,10 @@ class Arguments:
 
 
 def run(argv: Sequence[str]) -> int:
+    if argv[:1] == ["optimizers"]:
+        from recon.app.commands import _bench_optimizers
+
+        return _bench_optimizers.run(argv[1:])
     arguments = command_line.parse(Arguments, argv, prog="recon bench")
     from recon.app import benchmark, machine, sizes
     from recon.app.api import load

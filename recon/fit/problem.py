@@ -11,7 +11,7 @@ import torch
 from recon.errors import InputError
 from recon.fit.exposure import ExposureCorrection
 from recon.fit.photos import Observations
-from recon.fit.second_order import ViewsProblem, refuse_what_has_no_curvature
+from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
 from recon.protocols import Regularizer
 from recon.types import Capture, Drop, Observation, Render
@@ -31,6 +31,7 @@ class FitProblem:
         self.observations = Observations(capture.train, capture, system, memory)
         self.total_steps = system.steps
         self.step = 0
+        self.passes = Passes()
         self.seen: Observation
         self.render: Render
         self.exposure = (
@@ -100,7 +101,7 @@ class FitProblem:
             chosen = [chosen[int((k + start) * len(chosen) / views)] for k in range(views)]
         self.seen = self.observations.get(chosen[0], self.scale(self.step))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
-                               curved=curved, tested=tested, phase=start, memory=self._memory)
+                               curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes)
         problem.warnings, problem.warned = self.warnings, self._warned
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
@@ -108,6 +109,7 @@ class FitProblem:
 
     def gradient(self, deferred: bool = False) -> float:
         self.seen = seen = self.observe()
+        self.passes.count += 1
         draw: Callable[..., Render] = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,13 @@ def refuse_what_has_no_curvature(system: System) -> None:
         raise InputError(f"{optimizer} does not fit exposures", fix="Switch --exposure.enabled off, or use adam.")
 
 
+@dataclass
+class Passes:
+    """How often photos were looked at: drawn for a gradient or a value, or gone through by a product."""
+
+    count: int = 0
+
+
 class ViewsProblem:
     """Mean loss over some views, as a function of all parameters in one vector x [n].
 
@@ -37,11 +45,13 @@ class ViewsProblem:
     tested   how many of the views ``value`` looks at (0 = all of them)
     phase    0..1, shifts which views are ``curved``
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
+    passes   counts what is looked at, where somebody wants to know
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
-                 phase: float = 0.5, memory: int = 1 << 30) -> None:
+                 phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None) -> None:
+        self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
@@ -79,6 +89,7 @@ class ViewsProblem:
     def value(self) -> float:
         """Mean loss over the tested views; infinite where a picture is not finite."""
         total = 0.0
+        self.passes.count += len(self.tested)
         for view in self.tested:
             seen = self.observe(view)
             with torch.no_grad():
@@ -119,6 +130,7 @@ class LinearViews:
         g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
         self._kept: dict[int, tuple[Linear, Tensor]] = {}
         self._scale = len(problem.views) / len(problem.curved)
+        problem.passes.count += len(problem.views)
         free, tested_values = problem.memory, {}
         for view in problem.views:
             seen = problem.observe(view)
@@ -145,6 +157,7 @@ class LinearViews:
     def product(self, v: Tensor) -> Tensor:
         out = torch.zeros_like(v)
         to, along = self.problem.split(out), self.problem.split(v)
+        self.problem.passes.count += len(self.problem.curved)
         for view in self.problem.curved:
             if view in self._kept:
                 picture, weights = self._kept[view]
