@@ -5,7 +5,6 @@ Source: Kerbl et al. 2023, arXiv 2308.04079; kernels in cuda/splat.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,20 +33,28 @@ from recon.types import Camera, Drop, Render
 ROWS = ("means", "log_scales", "quaternions", "logits", "sh0", "sh_rest")
 
 
+# The largest alpha that compositing takes (kAlphaMax in cuda/splat/splat.h).
+_ALPHA_MAX = 0.99
+
+
 def thinned_(records: Tensor, drop: Drop) -> Tensor:
-    """Changes records [n, 12] in place: radius 0 means not drawn. Opacities may exceed 1; alpha is limited later."""
+    """Changes records [n, 12] in place: radius 0 means not drawn. Returns gain [n], the factors of the opacities.
+
+    No opacity is raised above the largest alpha: a plateau there would widen the Gaussian and have no gradient.
+    """
     out = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed)) < drop.share
     records[:, RADIUS].masked_fill_(out, 0.0)
-    records[:, OPACITY] *= drop.gain
-    records[:, LOG2_OPACITY] += math.log2(drop.gain)
-    return records
+    gain = (_ALPHA_MAX / records[:, OPACITY].clamp_min(1e-9)).clamp(1.0, drop.gain)
+    records[:, OPACITY] *= gain
+    records[:, LOG2_OPACITY] += torch.log2(gain)
+    return gain
 
 
 def thinned(records: Tensor, drop: Drop) -> Tensor:
-    """The same for records that autograd goes through."""
-    changed = thinned_(records.detach().clone(), drop)
-    factor = torch.ones(records.shape[1], dtype=records.dtype)
-    factor[OPACITY] = drop.gain
+    """The same for records that autograd goes through; the gains count as constants."""
+    changed = records.detach().clone()
+    factor = torch.ones_like(changed)
+    factor[:, OPACITY] = thinned_(changed, drop)
     through = records * factor * (changed[:, RADIUS, None] > 0)
     return changed + (through - through.detach())
 
@@ -59,13 +66,14 @@ class SplatTrace:
     records [n, 12]; the other properties are per Gaussian: visible [n] bool, radius [n] pixels,
     gradient [n, 2] and absolute gradient [n, 2] of the loss by the screen position, pixels.
     ``deferred``: the backward pass ended at the records; ``update_`` or ``pull_back`` completes it.
+    ``gain`` [n]: factors of the opacities in the records, where some Gaussians were left out.
     """
 
     records: Tensor
     camera: Camera
     settings: Projection
     deferred: bool = False
-    dropped: Drop | None = None
+    gain: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,9 +119,9 @@ class SplatTrace:
     def _gradient_of_all(self) -> Tensor:
         """dL/d records, by the opacities that the Gaussians have when none is left out."""
         assert self.records.grad is not None, "this comes after the backward pass"
-        if self.dropped is not None:
-            self.records.grad[:, OPACITY] *= self.dropped.gain
-            self.dropped = None
+        if self.gain is not None:
+            self.records.grad[:, OPACITY] *= self.gain
+            self.gain = None
         return self.records.grad
 
 
@@ -146,13 +154,16 @@ class SplatRenderer:
         rows = [p[n].detach() for n in ROWS] if deferred else [p[n] for n in ROWS]
         means, log_scales, quaternions, logits, sh0, sh_rest = rows
         records = project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
-        if drop is not None:
-            records = thinned_(records, drop) if deferred else thinned(records, drop)
+        gain = None
+        if drop is not None and deferred:
+            gain = thinned_(records, drop)
+        elif drop is not None:
+            records = thinned(records, drop)
         if deferred:
             records.requires_grad_(True)
         elif records.requires_grad:
             records.retain_grad()
-        trace = SplatTrace(records, camera, settings, deferred, drop if deferred else None)
+        trace = SplatTrace(records, camera, settings, deferred, gain)
         return self._composited(p, records, camera, background, want, trace)
 
     def in_bands(self, field: Any, camera: Camera, *, background: Tensor | None = None,

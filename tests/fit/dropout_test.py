@@ -12,6 +12,7 @@ from recon.configs import gaussians
 from recon.fit.loop import Fit
 from recon.fit.problem import FitProblem
 from recon.fit.system import Dropout
+from recon.ops.splat import OPACITY
 from recon.renderers.splat import ROWS, SplatRenderer
 from recon.types import Drop, Gaussians
 
@@ -41,8 +42,20 @@ def test_the_picture_is_that_of_the_rest_made_denser() -> None:
     torch.testing.assert_close(shown.rgb, expected.rgb, atol=2e-5, rtol=0)
 
 
+def test_no_opacity_is_raised_above_the_largest_alpha() -> None:
+    opaque = replace(random_gaussians(), logits=torch.linspace(-2, 8, len(random_gaussians())))
+    with torch.no_grad():
+        plain = SplatRenderer().render(Held(opaque), camera_at(0.3)).trace.records
+        shown = SplatRenderer().render(Held(opaque), camera_at(0.3), drop=Drop(0.3, seed=5)).trace.records
+    limited = plain[:, OPACITY] > 0.99 * 0.7
+    assert 0 < int(limited.sum()) < len(opaque)
+    torch.testing.assert_close(shown[limited, OPACITY], plain[limited, OPACITY].clamp_min(0.99))
+    torch.testing.assert_close(shown[~limited, OPACITY], plain[~limited, OPACITY] / 0.7)
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     g, drop, camera = random_gaussians(12, degree=0), Drop(0.3, seed=2), camera_at(0.3)
+    g = replace(g, logits=-1 + 0.3 * g.logits)  # opacities stay below the limit
     weight = torch.rand(camera.height, camera.width, 3, generator=torch.Generator().manual_seed(0))
 
     def loss(field: Held) -> torch.Tensor:

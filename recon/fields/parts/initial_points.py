@@ -11,6 +11,7 @@ from recon.types import Capture, View
 _ENOUGH = 100  # points that make a start
 _CELLS = 14  # cells of the grid, along the longer side of a picture, that should all hold a point
 _VIEWS = 40  # views looked at
+_ROOM = 1.2  # the sphere that holds all cameras, by how much it is larger
 
 
 def initial_points(capture: Capture, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -86,11 +87,26 @@ def _behind(capture: Capture, points: Tensor, generator: torch.Generator) -> tup
         at = (empty.flip(1) + jitter) / cells * size
         origin, direction = camera.rays(at)
         z = direction @ camera.forward
-        beyond = far * torch.exp(torch.rand(len(empty), generator=generator, dtype=torch.float64) * 1.5)
-        positions.append((origin + direction * (beyond / z.clamp_min(1e-3))[:, None]).float())
+        start = torch.maximum(far / z.clamp_min(1e-3), _leaves(origin, direction, capture))
+        beyond = start * torch.exp(torch.rand(len(empty), generator=generator, dtype=torch.float64) * 1.5)
+        positions.append((origin + direction * beyond[:, None]).float())
         photo = view.photo().rgb
         colours.append(photo[:, at[:, 1].long(), at[:, 0].long()].T.float() / 255.0)
     return torch.cat(positions), torch.cat(colours)
+
+
+def _leaves(origin: Tensor, direction: Tensor, capture: Capture) -> Tensor:
+    """[n] distance along rays from a camera at which they leave the sphere that holds all cameras.
+
+    Where cameras go round an object, what one sees behind it lies behind the cameras on the other side: they would look
+    through anything nearer.
+    """
+    centres = capture.centres
+    middle = centres.mean(0)
+    radius = float((centres - middle).norm(dim=1).max()) * _ROOM
+    offset = origin - middle
+    along = (offset * direction).sum(-1)
+    return -along + (along * along + (radius * radius - (offset * offset).sum(-1))).clamp_min(0).sqrt()
 
 
 def _in_front_of_cameras(capture: Capture, distance: float, count: int,
