@@ -15,7 +15,8 @@ from recon.types import Capture
 def far_points(capture: Capture) -> torch.Tensor:
     assert capture.points is not None
     points, colours = initial_points(capture, 0, seed=3)
-    assert points.shape == colours.shape and 0 <= float(colours.min()) <= float(colours.max()) <= 1
+    assert points.shape == colours.shape
+    assert 0 <= float(colours.min()) <= float(colours.max()) <= 1
     torch.testing.assert_close(points[: len(capture.points)], capture.points.positions.float())
     return points[len(capture.points):].double()
 
