@@ -13,6 +13,7 @@ void bind_raster(nanobind::module_& m);
 void bind_march(nanobind::module_& m);
 void bind_grid(nanobind::module_& m);
 void bind_mlp(nanobind::module_& m);
+void bind_sdf(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -33,4 +34,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_march(m);
   bind_grid(m);
   bind_mlp(m);
+  bind_sdf(m);
 }

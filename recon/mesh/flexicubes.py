@@ -18,14 +18,15 @@ PULL = 1e-2  # of the vertex to the mean of its crossings, where planes leave it
 REACH = 0.25  # how far a vertex may leave its cube, in cells: corners need it, more of it makes faces cut each other
 
 
-def mesh_distance(distance: DistanceFunction, grid: Grid, *, refine: int = 4) -> Mesh:
+def mesh_distance(distance: DistanceFunction, grid: Grid, *, refine: int = 4, values: Tensor | None = None) -> Mesh:
     """The surface where ``distance`` ([n, 3] -> [n], negative inside) is zero.
 
     ``refine`` times each crossing is moved on its edge to where the function itself is zero (regula falsi), for
-    functions that are not linear along it. Manifold for every function; closed where the inside does not reach the
-    border of the grid. Raises InputError for values that are not finite and for an empty surface.
+    functions that are not linear along it; ``values`` of the grid, when they are at hand. Manifold for every function;
+    closed where the inside does not reach the border of the grid. Raises InputError for values that are not finite and
+    for an empty surface.
     """
-    values = grid.sample(distance)
+    values = grid.sample(distance) if values is None else values
     topology = dual_topology(values)
     points, a, b, member = _edges_of_vertices(topology.cube, topology.members, values)
     x = grid.points().reshape(-1, 3)
