@@ -108,6 +108,29 @@ void hash_backward(std::vector<int> nodes, array<const S> u, array<const S> g_ou
                          g_table.data());
 }
 
+template <class A>
+void check_sum(const A& values, const std::vector<int>& nodes) {
+  for (int n : nodes) expect(n >= 2 && n <= 2048, "levels must have 2 to 2048 nodes");
+  expect(values.ndim() == 1 && int64_t(values.shape(0)) >= grid::sum_size(nodes), "values are fewer than the nodes");
+}
+template <class S>
+void sum(array<const S> values, std::vector<int> nodes, array<const S> u, array<S> out, array<S> gradient) {
+  check_sum(values, nodes);
+  const int64_t n = check_points(u, out, 1);
+  check_points(u, gradient, 3);
+  nb::gil_scoped_release release;
+  grid::sum<S>(values.data(), nodes, u.data(), n, out.data(), gradient.data());
+}
+template <class S>
+void sum_backward(std::vector<int> nodes, array<const S> u, array<const S> g_out, array<const S> g_gradient,
+                  array<S> g_values) {
+  check_sum(g_values, nodes);
+  const int64_t n = check_points(u, g_out, 1);
+  check_points(u, g_gradient, 3);
+  nb::gil_scoped_release release;
+  grid::sum_backward<S>(nodes, u.data(), n, g_out.data(), g_gradient.data(), g_values.data());
+}
+
 #define A(name) nb::arg(name).noconvert()
 template <class S>
 void bind_for(nb::module_& m) {
@@ -119,6 +142,8 @@ void bind_for(nb::module_& m) {
   m.def("grid_tri_vector", &tri_vector<S>, A("lines"), A("u"), A("out"));
   m.def("grid_tri_vector_backward", &tri_vector_backward<S>, A("lines"), A("u"), A("g_out"), A("g_lines"));
   m.def("grid_hash", &hash<S>, A("table"), nb::arg("nodes"), A("u"), A("out"));
+  m.def("grid_sum", &sum<S>, A("values"), nb::arg("nodes"), A("u"), A("out"), A("gradient"));
+  m.def("grid_sum_backward", &sum_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_gradient"), A("g_values"));
   m.def("grid_hash_backward", &hash_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_table"));
 }
 

@@ -34,4 +34,13 @@ template <class S>
 void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,
                    const S* g_out, S* g_table);
 
+// Sum over levels of dense grids [n, n, n], one after another in `values`, each divided by n - 1: out [count], and its
+// gradient by u [count, 3]. A node of any level changes the gradient by as much.
+int64_t sum_size(const std::vector<int>& nodes);
+template <class S>
+void sum(const S* values, const std::vector<int>& nodes, const S* u, int64_t count, S* out, S* gradient);
+template <class S>
+void sum_backward(const std::vector<int>& nodes, const S* u, int64_t count, const S* g_out, const S* g_gradient,
+                  S* g_values);
+
 }  // namespace recon::grid
