@@ -136,12 +136,26 @@ class Linear(Protocol):
         """Adds J^T u to ``out``, one tensor per parameter."""
         ...
 
+    def jvp(self, v: Sequence[Tensor]) -> Tensor:
+        """J v [3, height, width]."""
+        ...
+
     def normal_(self, v: Sequence[Tensor], weights: Tensor, out: Sequence[Tensor]) -> None:
         """Adds J^T W J v."""
         ...
 
-    def diagonal_(self, weights: Tensor, out: Sequence[Tensor]) -> None:
-        """Adds diag(J^T W J)."""
+    def diagonal_(self, weights: Tensor, out: Sequence[Tensor], blocks: Tensor | None = None) -> None:
+        """Adds diag(J^T W J), and the blocks of single primitives to ``blocks.values`` of ``blocks()``."""
+        ...
+
+    def blocks(self) -> Any:
+        """Empty blocks: ``values``, and ``inverse(added, diagonal)``, a function that multiplies rows in place."""
+        ...
+
+
+    def camera_columns(self) -> Tensor:
+        """[6, 3, height, width]: how the picture changes as the camera turns about its x, y, z (radians) and moves
+        along them (scene units)."""
         ...
 
 
@@ -150,6 +164,13 @@ class Linearises(Protocol):
     """A renderer whose pictures can be linearised."""
 
     def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> Linear: ...
+
+
+@runtime_checkable
+class Poseable(Linearises, Protocol):
+    """A renderer whose pictures have derivatives by the pose of the camera (``Linear.camera_columns``)."""
+
+    poseable: bool
 
 
 @runtime_checkable

@@ -121,9 +121,10 @@ void bind_normal(nb::module_& m, const char* suffix) {
   m.def(
       name("splat_normal_diagonal").c_str(),
       [](workspace<S>& w, rows_list params, array<const double> camera, int degree, bool antialiased, array<S> records,
-         array<S> picture, array<S> weights, workspace<S>& sums, rows_list out) {
+         array<S> picture, array<S> weights, workspace<S>& sums, rows_list out, array<S> blocks) {
         const auto in = rows_of<S>(params), to = rows_of<S>(out);
         const int64_t n = int64_t(params[0].shape(0));
+        expect(blocks.size() == 0 || int64_t(blocks.size()) == n * 66, "blocks must be [rows, 66], or empty");
         const size_t pixels = size_t(w.lists.width) * w.lists.height;
         check_rows(in, n, records, degree);
         check_rows(to, int64_t(out[0].shape(0)), records, degree);
@@ -131,11 +132,35 @@ void bind_normal(nb::module_& m, const char* suffix) {
                "everything must have the shapes of the picture");
         const auto cam = view_of<S>(camera, degree, antialiased);
         nb::gil_scoped_release release;
-        normal_diagonal<S>(in, n, cam, records.data(), w.lists, picture.data(), weights.data(), sums.slots, to);
+        normal_diagonal<S>(in, n, cam, records.data(), w.lists, picture.data(), weights.data(), sums.slots, to,
+                           blocks.size() ? blocks.data() : nullptr);
       },
       nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"),
       nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("picture").noconvert(),
-      nb::arg("weights").noconvert(), nb::arg("sums"), nb::arg("out").noconvert(), "Adds diag(J^T W J) to `out`");
+      nb::arg("weights").noconvert(), nb::arg("sums"), nb::arg("out").noconvert(), nb::arg("blocks").noconvert(),
+      "Adds diag(J^T W J) to `out`, and the blocks of geometry to `blocks`");
+
+  m.def(
+      name("splat_factor_blocks").c_str(),
+      [](rows_list added, array<S> blocks) {
+        const auto diagonal = rows_of<S>(added);
+        const int64_t n = int64_t(added[0].shape(0));
+        expect(int64_t(blocks.size()) == n * 66, "blocks must be [rows, 66]");
+        nb::gil_scoped_release release;
+        factor_blocks<S>(diagonal, n, blocks.data());
+      },
+      nb::arg("added").noconvert(), nb::arg("blocks").noconvert(), "Blocks plus a diagonal to their factors, in place");
+
+  m.def(
+      name("splat_solve_blocks").c_str(),
+      [](array<S> factors, rows_list x) {
+        const auto in = rows_of<S>(x);
+        const int64_t n = int64_t(x[0].shape(0));
+        expect(int64_t(factors.size()) == n * 66, "factors must be [rows, 66]");
+        nb::gil_scoped_release release;
+        solve_blocks<S>(factors.data(), n, in);
+      },
+      nb::arg("factors").noconvert(), nb::arg("x").noconvert(), "Solves with factored blocks, in place");
 
   m.def(
       name("splat_pull_back").c_str(),

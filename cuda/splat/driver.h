@@ -62,10 +62,15 @@ template <class S>
 void composite_normal(const S* records, const S* tangents, int64_t rows, const bins& b, const S* background,
                       const S* picture, const S* transmittance, const S* weights, S* scratch, std::vector<S>& slots,
                       S* g_records);
-// Adds diag(J^T W J) of the whole chain to `out`.
+// Adds diag(J^T W J) of the whole chain to `out`, and to `blocks` [rows][66], where given, the blocks of geometry.
 template <class S>
 void normal_diagonal(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records, const bins& b,
-                     const S* picture, const S* weights, std::vector<S>& slots, const gaussian_rows<S>& out);
+                     const S* picture, const S* weights, std::vector<S>& slots, const gaussian_rows<S>& out, S* blocks);
+// Blocks plus a diagonal -> Cholesky factors in place; and a solve with them, in place. See blocks.h.
+template <class S>
+void factor_blocks(const gaussian_rows<S>& added, int64_t rows, S* blocks);
+template <class S>
+void solve_blocks(const S* factors, int64_t rows, const gaussian_rows<S>& x);
 
 // Value and derivative along a tangent, by dual numbers; composite_jvp loops over all pixels and Gaussians.
 void project_jvp(const gaussian_rows<double>& in, const gaussian_rows<double>& tangent, int64_t rows,

@@ -43,14 +43,25 @@ void composite_normal(const S* records, const S* tangents, int64_t rows, const b
 
 template <class S>
 void normal_diagonal(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records, const bins& b,
-                     const S* picture, const S* weights, std::vector<S>& slots, const gaussian_rows<S>& out) {
+                     const S* picture, const S* weights, std::vector<S>& slots, const gaussian_rows<S>& out,
+                     S* blocks) {
   using P = typename lanes_of<S>::type;
   slots.resize(b.instances() * kDiagonalSlot);
   parallel_for(int64_t(b.tiles_x) * b.tiles_y,
                [&](int64_t tile) { composite_tile_moments<P>(int(tile), records, b, picture, weights, slots.data()); });
   std::vector<S> moments(size_t(rows) * kDiagonalSums, S(0));
   gather_moments(b, slots.data(), moments.data());
-  project_rows_diagonal<P>(in, rows, cam, records, moments.data(), out);
+  project_rows_diagonal<P>(in, rows, cam, records, moments.data(), out, blocks);
+}
+
+template <class S>
+void factor_blocks(const gaussian_rows<S>& added, int64_t rows, S* blocks) {
+  factor_rows<typename lanes_of<S>::type>(added, rows, blocks);
+}
+
+template <class S>
+void solve_blocks(const S* factors, int64_t rows, const gaussian_rows<S>& x) {
+  solve_rows<typename lanes_of<S>::type>(factors, rows, x);
 }
 
 #define RECON_INSTANTIATE(S)                                                                                          \
@@ -62,7 +73,9 @@ void normal_diagonal(const gaussian_rows<S>& in, int64_t rows, const view<S>& ca
   template void composite_normal<S>(const S*, const S*, int64_t, const bins&, const S*, const S*, const S*, const S*, \
                                     S*, std::vector<S>&, S*);                                                         \
   template void normal_diagonal<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const bins&, const S*, \
-                                   const S*, std::vector<S>&, const gaussian_rows<S>&);
+                                   const S*, std::vector<S>&, const gaussian_rows<S>&, S*);                           \
+  template void factor_blocks<S>(const gaussian_rows<S>&, int64_t, S*);                                               \
+  template void solve_blocks<S>(const S*, int64_t, const gaussian_rows<S>&);
 RECON_INSTANTIATE(float)
 RECON_INSTANTIATE(double)
 #undef RECON_INSTANTIATE

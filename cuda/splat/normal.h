@@ -9,6 +9,7 @@
 
 #include <array>
 
+#include "blocks.h"
 #include "composite.h"
 #include "core/dual.h"
 #include "project.h"
@@ -126,12 +127,13 @@ void project_rows_backward_add(const gaussian_rows<scalar_of<P>>& in, int64_t ro
 inline constexpr int kMoments = 15, kDiagonalSums = kMoments + 3, kDiagonalSlot = 24;
 
 // Moments per row -> adds diag(J^T W J) to `out`. Of the means, the part through the direction of view is left out.
+// Where `blocks` [rows][66] is given, the whole block of each Gaussian's geometry is added to it (see blocks.h).
 template <class P>
 void project_rows_diagonal(const gaussian_rows<scalar_of<P>>& in, int64_t rows, const view<scalar_of<P>>& cam,
                            const scalar_of<P>* records, const scalar_of<P>* moments,
-                           const gaussian_rows<scalar_of<P>>& out) {
+                           const gaussian_rows<scalar_of<P>>& out, scalar_of<P>* blocks) {
   using S = scalar_of<P>;
-  constexpr int L = traits<P>::lanes, kShape = 6, kTheta = 11;
+  constexpr int L = traits<P>::lanes, kShape = 6, kTheta = kBlock;
   constexpr int power_x[kShape] = {0, 1, 0, 2, 1, 0}, power_y[kShape] = {0, 0, 1, 0, 1, 2};
   parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += L) {
@@ -157,19 +159,34 @@ void project_rows_diagonal(const gaussian_rows<scalar_of<P>>& in, int64_t rows, 
         for (int t = 0; t < 4; ++t) by[j][6 + t] = g.quaternion[t];
         by[j][10] = g.logit;
       }
-      P diagonal[kTheta];
+      P k[kTheta][kShape], moved[kTheta][kShape], diagonal[kTheta];
       for (int t = 0; t < kTheta; ++t) {
-        P along[kShape], k[kShape];
+        P along[kShape];
         for (int j = 0; j < kShape; ++j) along[j] = by[j][t];
-        exponent_tangent(record[kA], record[kB], record[kC], record[kOpacity], along, k);
-        P sum = zero;
-        for (int a = 0; a < kShape; ++a)
-          for (int b = a; b < kShape; ++b) {
+        exponent_tangent(record[kA], record[kB], record[kC], record[kOpacity], along, k[t]);
+        for (int a = 0; a < kShape; ++a) {
+          moved[t][a] = zero;
+          for (int b = 0; b < kShape; ++b) {
             const int x = power_x[a] + power_x[b], y = power_y[a] + power_y[b];
-            const P product = k[a] * k[b] * m[(x + y) * (x + y + 1) / 2 + y];
-            sum = sum + (a == b ? product : product + product);
+            moved[t][a] = fma(m[(x + y) * (x + y + 1) / 2 + y], k[t][b], moved[t][a]);
           }
-        diagonal[t] = select(drawn, max(sum, zero), zero);
+        }
+        diagonal[t] = zero;
+        for (int a = 0; a < kShape; ++a) diagonal[t] = fma(k[t][a], moved[t][a], diagonal[t]);
+        diagonal[t] = select(drawn, max(diagonal[t], zero), zero);
+      }
+      if (blocks) {
+        P block[kTriangle];
+        for (int t = 0, at = 0; t < kTheta; ++t) {
+          for (int u = 0; u < t; ++u, ++at) {
+            P sum = zero;
+            for (int a = 0; a < kShape; ++a) sum = fma(k[u][a], moved[t][a], sum);
+            block[at] = select(drawn, sum, zero);
+          }
+          block[at++] = diagonal[t];
+        }
+        for (int c = 0; c < kTriangle; c += 33)
+          add_rows<P>(blocks + i * kTriangle + c, kTriangle, count, 33, block + c);
       }
       add_rows<P>(out.mean + 3 * i, 3, count, 3, diagonal);
       add_rows<P>(out.log_scale + 3 * i, 3, count, 3, diagonal + 3);

@@ -136,6 +136,8 @@ class Fit:
     def evaluate(self, final: bool = False, most_views: int | None = None) -> Evaluated:
         """Quality on the held-out views, or on up to eight training views where none are held out."""
         split, views = ("test", self.capture.test) if self.capture.test else ("train", self.capture.train[:8])
+        if self.problem.poses is not None:
+            views = self.problem.poses.aligned(views) if split == "test" else self.problem.poses.moved(views)
         if most_views is not None and len(views) > most_views:
             views = views[:: -(-len(views) // most_views)]
         results = {r.name: r.scores for r in compare(self.field, self.system, self.capture, views, perceptual=final)}
@@ -165,6 +167,7 @@ class Fit:
             "field": self.field.state(),
             "optimizer": self.optimizer.state(),
             "strategies": {name: s.state() for name, s in self.strategies.items()},
+            "poses": None if self.problem.poses is None else self.problem.poses.state(),
             "exposure": None if self.problem.exposure is None else self.problem.exposure.state(),
         }
 
@@ -186,6 +189,8 @@ class Fit:
         for name, strategy in self.strategies.items():
             if name in state["strategies"]:
                 strategy.load_state(state["strategies"][name])
+        if self.problem.poses is not None and state.get("poses") is not None:
+            self.problem.poses.load_state(state["poses"])
         if self.problem.exposure is not None and state["exposure"] is not None:
             self.problem.exposure.load_state(state["exposure"])
 

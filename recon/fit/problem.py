@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from recon.errors import InputError
 from recon.fit.exposure import ExposureCorrection
 from recon.fit.photos import Observations
+from recon.fit.poses import Poses, refuse_what_has_no_poses
 from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
 from recon.protocols import Regularizer
@@ -37,6 +39,10 @@ class FitProblem:
         self.exposure = (
             ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.enabled else None
         )
+        self.poses: Poses | None = None
+        if system.pose_refinement.enabled:
+            refuse_what_has_no_poses(system)
+            self.poses = Poses(system.pose_refinement, capture.train, self.radius)
         self.warnings: list[str] = []  # read and emptied by the loop
         self._warned: list[str] = []
         self._lost: set[int] = set()
@@ -85,11 +91,14 @@ class FitProblem:
             if index in self._lost:
                 continue
             try:
-                return self.observations.get(index, self.scale(self.step), generator)
+                return self._posed(self.observations.get(index, self.scale(self.step), generator))
             except InputError as error:
                 self._lost.add(index)
                 self.warnings.append(f"{error}; the fit goes on without this photo")
         raise InputError("no photo could be read", file=self.capture.root, fix="Check the files or the disk.")
+
+    def _posed(self, seen: Observation) -> Observation:
+        return seen if self.poses is None else replace(seen, camera=self.poses.camera(seen.index, seen.camera))
 
     def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0) -> ViewsProblem:
         """The mean loss over ``views`` training views (0 = all), for second-order optimizers; see ``ViewsProblem``."""
@@ -99,9 +108,10 @@ class FitProblem:
         start = float(torch.rand((), generator=generator))
         if 0 < views < len(chosen):
             chosen = [chosen[int((k + start) * len(chosen) / views)] for k in range(views)]
-        self.seen = self.observations.get(chosen[0], self.scale(self.step))
+        self.seen = self._posed(self.observations.get(chosen[0], self.scale(self.step)))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
-                               curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes)
+                               curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes,
+                               poses=self.poses)
         problem.warnings, problem.warned = self.warnings, self._warned
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
@@ -131,4 +141,7 @@ class FitProblem:
         loss.backward()
         if self.exposure is not None:
             self.exposure.step(seen.index, self.step)
+        if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
+            self.poses.refine(self, seen)
+            self.passes.count += 1
         return float(loss.detach())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.fit.photos import Observations
+from recon.fit.pose_block import PoseBlock, flat, rows
+from recon.fit.poses import Poses
 from recon.fit.system import System
 from recon.protocols import Curved, Linear, Linearises, Regularizer
 from recon.types import Observation
@@ -46,14 +48,17 @@ class ViewsProblem:
     phase    0..1, shifts which views are ``curved``
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
     passes   counts what is looked at, where somebody wants to know
+    poses    where given, the poses of the views are unknowns too: x ends with them, see ``pose_block``
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
-                 phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None) -> None:
+                 phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
+                 poses: Poses | None = None) -> None:
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
+        self.poses = None if poses is None else PoseBlock(poses, self.views)
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
         self.names = list(field.params)
         self.redrawn = 0  # views that did not fit into memory
@@ -62,7 +67,10 @@ class ViewsProblem:
         self.near: LinearViews | None = None
 
     def observe(self, view: int) -> Observation:
-        return self.observations.get(view, self.scale)
+        seen = self.observations.get(view, self.scale)
+        if self.poses is None:
+            return seen
+        return replace(seen, camera=self.poses.poses.camera(view, seen.camera))
 
     def draw(self, seen: Observation) -> Linear:
         return self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
@@ -82,8 +90,10 @@ class ViewsProblem:
             weights += loss.weight * w
         return value, gradient, weights
 
-    def linearise(self) -> LinearViews:
-        self.near = LinearViews(self, self.tested)
+    def linearise(self, blocks: bool = False) -> LinearViews:
+        if self.poses is not None:
+            self.poses.rebase()
+        self.near = LinearViews(self, self.tested, blocks)
         return self.near
 
     def value(self) -> float:
@@ -99,9 +109,12 @@ class ViewsProblem:
         return total if math.isfinite(total) else math.inf
 
     def read(self) -> Tensor:
-        return torch.cat([self.field.params[n].detach().flatten() for n in self.names])
+        x = [self.field.params[n].detach().flatten() for n in self.names]
+        return torch.cat(x if self.poses is None else [*x, self.poses.read()])
 
     def write(self, x: Tensor) -> None:
+        if self.poses is not None:
+            self.poses.write(self.last(x))
         for name, part in zip(self.names, self.split(x), strict=True):
             tensor = self.field.params[name].detach()
             tensor.copy_(part)
@@ -109,7 +122,12 @@ class ViewsProblem:
     def split(self, x: Tensor) -> list[Tensor]:
         """Views of x with the shapes of the parameters."""
         shapes = [self.field.params[n].shape for n in self.names]
-        return [p.view(s) for p, s in zip(torch.split(x, [s.numel() for s in shapes]), shapes, strict=True)]
+        parts = torch.split(x[:sum(s.numel() for s in shapes)], [s.numel() for s in shapes])
+        return [p.view(s) for p, s in zip(parts, shapes, strict=True)]
+
+    def last(self, x: Tensor) -> Tensor:
+        """The part of x that holds the poses."""
+        return x[sum(self.field.params[n].numel() for n in self.names):]
 
 
 def _spread(views: Sequence[int], count: int, phase: float = 0.5) -> list[int]:
@@ -122,13 +140,17 @@ def _spread(views: Sequence[int], count: int, phase: float = 0.5) -> list[int]:
 class LinearViews:
     """Implements Linearisation: gradient, diagonal and products, summed over the views in their order."""
 
-    def __init__(self, problem: ViewsProblem, tested: Sequence[int]) -> None:
+    def __init__(self, problem: ViewsProblem, tested: Sequence[int], blocks: bool = False) -> None:
         self.problem = problem
+        self.blocks: Any = None  # of the first picture's kind
         self.groups = tuple(problem.field.params[n].numel() for n in problem.names)
+        if problem.poses is not None:
+            self.groups += problem.poses.groups
         self._share = 1.0 / len(problem.views)
         self.gradient, self.diagonal = torch.zeros(sum(self.groups)), torch.zeros(sum(self.groups))
         g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
         self._kept: dict[int, tuple[Linear, Tensor]] = {}
+        self._columns: dict[int, Tensor] = {}
         self._scale = len(problem.views) / len(problem.curved)
         problem.passes.count += len(problem.views)
         free, tested_values = problem.memory, {}
@@ -138,8 +160,19 @@ class LinearViews:
             value, u, weights = problem.curvature(picture.picture, seen)
             weights = weights * self._share
             picture.vjp_(u * self._share, g)
-            picture.diagonal_(weights, diagonal)
+            if blocks and self.blocks is None:
+                self.blocks = picture.blocks()
+            if self.blocks is None:
+                picture.diagonal_(weights, diagonal)
+            else:
+                picture.diagonal_(weights, diagonal, self.blocks.values)
             tested_values[view] = value
+            if problem.poses is not None:
+                columns = picture.camera_columns().flatten(1)
+                problem.poses.add(view, columns, u.flatten() * self._share, weights.flatten())
+                if view in problem.curved and free - columns.numel() * 4 >= 0:
+                    self._columns[view] = columns
+                    free -= columns.numel() * 4
             if view not in problem.curved:
                 continue
             free -= picture.nbytes + weights.numel() * 4
@@ -152,18 +185,61 @@ class LinearViews:
             if not any("linearised photos" in w for w in problem.warned):
                 problem.warnings.append(message)
                 problem.warned.append(message)
+        if problem.poses is not None:
+            problem.last(self.gradient).copy_(flat(problem.poses.gradient))
+            problem.last(self.diagonal).copy_(problem.poses.diagonal())
         self.value = sum(tested_values[v] for v in tested) / len(tested)
 
     def product(self, v: Tensor) -> Tensor:
         out = torch.zeros_like(v)
         to, along = self.problem.split(out), self.problem.split(v)
         self.problem.passes.count += len(self.problem.curved)
+        if self.problem.poses is not None:
+            return self._product_with_poses(self.problem.poses, v, out, along, to)
         for view in self.problem.curved:
-            if view in self._kept:
-                picture, weights = self._kept[view]
-            else:
-                seen = self.problem.observe(view)
-                picture = self.problem.draw(seen)
-                weights = self.problem.curvature(picture.picture, seen)[2] * self._share
+            picture, weights = self._picture(view)
             picture.normal_(along, weights, to)
         return out.mul_(self._scale)
+
+    def _picture(self, view: int) -> tuple[Linear, Tensor]:
+        if view in self._kept:
+            return self._kept[view]
+        seen = self.problem.observe(view)
+        picture = self.problem.draw(seen)
+        return picture, self.problem.curvature(picture.picture, seen)[2] * self._share
+
+    def _product_with_poses(self, block: PoseBlock, v: Tensor, out: Tensor, along: list[Tensor], to: list[Tensor]
+                            ) -> Tensor:
+        """Scene and poses are coupled in the curved views; a pose is seen by one view, so its block is never scaled."""
+        turned = rows(self.problem.last(v))
+        moved = block.product(self.problem.last(v), skip=self.problem.curved)
+        for view in self.problem.curved:
+            picture, weights = self._picture(view)
+            i = block.position[view]
+            columns = self._columns[view] if view in self._columns else picture.camera_columns().flatten(1)
+            by_scene, by_pose = picture.jvp(along), (turned[i] @ columns).view_as(weights)
+            picture.vjp_(weights * (self._scale * by_scene + by_pose), to)
+            moved[i] = columns @ (weights * (by_scene + by_pose)).flatten()
+        self.problem.last(out).copy_(flat(moved))
+        return out
+
+    def inverse(self, added: Tensor) -> Tensor | Callable[[Tensor], Tensor]:
+        """Of the blocks of poses and, where they were asked for, of single primitives; else of the diagonal."""
+        problem, poses = self.problem, self.problem.poses
+        if self.blocks is None and poses is None:
+            return 1.0 / (self.diagonal + added)
+        multiply_ = None
+        if self.blocks is not None:
+            multiply_ = self.blocks.inverse(problem.split(added), problem.split(self.diagonal))
+
+        def precondition(r: Tensor) -> Tensor:
+            z = r.clone()
+            if multiply_ is None:
+                z /= self.diagonal + added
+            else:
+                multiply_(problem.split(z))
+            if poses is not None:
+                problem.last(z).copy_(poses.solve(problem.last(added), problem.last(r)))
+            return z
+
+        return precondition

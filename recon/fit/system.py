@@ -37,6 +37,21 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class PoseRefinement:
+    """Camera poses as unknowns: Gauss-Newton steps against the pixels of each fitted view, see ``recon.fit.poses``."""
+
+    # whether poses are refined: for poses from phones and trackers, or hurried structure from motion
+    enabled: bool = False
+    # share of the fit at which refinement begins and ends
+    begin: float = 0.02
+    until: float = 1.0
+    # each pose is refined in every so many-th visit of all views
+    every: int = 2
+    # added to the curvature, as a share of its diagonal
+    damping: float = 0.01
+
+
+@dataclass(frozen=True)
 class Dropout:
     """Leaves out a random part of the primitives in each step, so that none explains a photo alone.
 
@@ -73,5 +88,7 @@ class System:
     dropout: Dropout = dataclasses.field(default_factory=Dropout)
     # colours of each photo may differ by an affine map (changing light, automatic exposure)
     exposure: Exposure = dataclasses.field(default_factory=Exposure)
+    # camera poses are refined while fitting (--refine-poses)
+    pose_refinement: PoseRefinement = dataclasses.field(default_factory=PoseRefinement)
     # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty
     masks: Literal["auto", "ignore", "object", "off"] = "auto"

@@ -8,7 +8,7 @@ in the cache, and the diagonal comes from 15 moments per (tile, Gaussian), see c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, camera_nu
 from recon.types import Camera
 
 Rows = Sequence[Tensor]
+BLOCK = 66  # lower triangle of 11 x 11
 _ROOM: dict[str, Any] = {}
 
 
@@ -42,6 +43,7 @@ class SplatLinearisation:
         self.params = [p.detach() for p in params]
         self._suffix = "_f64" if check else ""
         self._view = (camera_numbers(camera, settings), settings.degree, settings.antialiased)
+        self._camera = camera.world_from_camera
         self._background = background.detach()
         kernels = _kernels(self.dtype)
         self._lists = kernels[4]()  # our own: they must outlive the products
@@ -65,6 +67,33 @@ class SplatLinearisation:
                                       self._background, tangents, out)
         return out
 
+    def camera_columns(self) -> Tensor:
+        """[6, 3, height, width]: how the picture changes as the camera turns about its x, y, z (radians) and moves
+        along them (units of the means).
+
+        A camera that moves is a scene that moves the other way. When it turns about its own centre, no Gaussian is
+        seen from another side, so colours stand still (degree 0).
+        """
+        means, quaternions = self.params[0], self.params[2]
+        rotation, centre = self._camera[:3, :3].to(self.dtype), self._camera[:3, 3].to(self.dtype)
+        out = self.picture.new_empty((6, *self.picture.shape))
+        tangents = torch.empty_like(self.records)
+        v = [torch.zeros_like(p) for p in self.params]
+        for k in range(6):
+            axis = rotation[:, k % 3]
+            if k < 3:
+                v[0] = torch.linalg.cross(-axis.expand_as(means), means - centre).contiguous()
+                w, x, y, z = quaternions.unbind(1)
+                a, b, c = (-0.5 * axis).tolist()
+                v[2] = torch.stack([-a * x - b * y - c * z, a * w + b * z - c * y, b * w + c * x - a * z,
+                                    c * w + a * y - b * x], dim=1).contiguous()
+            else:
+                v[0], v[2] = (-axis).expand_as(means).contiguous(), torch.zeros_like(quaternions)
+            numbers, degree, antialiased = self._view
+            self._kernel("splat_tangent")(self._lists, self.params, v, numbers, 0 if k < 3 else degree, antialiased,
+                                          self.records, self._background, tangents, out[k])
+        return out
+
     def vjp_(self, u: Tensor, out: Rows) -> None:
         """Adds J^T u to ``out``; u [3, height, width]."""
         expect_tensor("u", u, self.dtype, tuple(self.picture.shape))
@@ -82,11 +111,23 @@ class SplatLinearisation:
             self.transmittance, weights, tangents, gradient, torch.empty_like(self.picture),
             self._sums(), self._rows("out", out))
 
-    def diagonal_(self, weights: Tensor, out: Rows) -> None:
-        """Adds diag(J^T W J) to ``out``. For the means, what goes through the view direction of colours is left out."""
+    def diagonal_(self, weights: Tensor, out: Rows, blocks: Tensor | None = None) -> None:
+        """Adds diag(J^T W J) to ``out``. For the means, what goes through the view direction of colours is left out.
+
+        ``blocks`` [n, BLOCK] gets added the whole block of each Gaussian's geometry (mean, log_scale, quaternion,
+        logit), as its lower triangle; see ``SplatBlocks``.
+        """
         expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
+        if blocks is None:
+            blocks = self.picture.new_empty(0)
+        else:
+            expect_tensor("blocks", blocks, self.dtype, (len(self.records), BLOCK))
         self._kernel("splat_normal_diagonal")(self._lists, self.params, *self._view, self.records, self.picture,
-                                              weights, self._sums(), self._rows("out", out))
+                                              weights, self._sums(), self._rows("out", out), blocks)
+
+    def blocks(self) -> SplatBlocks:
+        """Empty blocks for pictures of these Gaussians."""
+        return SplatBlocks(len(self.records), self.dtype)
 
     def _sums(self) -> Any:
         """Room for the sums of one product, shared by all pictures: it is larger than all that a picture keeps."""
@@ -101,3 +142,30 @@ class SplatLinearisation:
         for given, own in zip(rows, self.params, strict=True):
             expect_tensor(name, given, self.dtype, tuple(own.shape))
         return list(rows)
+
+
+class SplatBlocks:
+    """The block of J^T W J that belongs to each Gaussian's geometry, as a preconditioner (block Jacobi).
+
+    values [n, 66] lower triangles, summed over pictures by ``SplatLinearisation.diagonal_``.
+    """
+
+    def __init__(self, rows: int, dtype: torch.dtype = torch.float32) -> None:
+        self.values = torch.zeros(rows, BLOCK, dtype=dtype)
+        self._suffix = "" if dtype == torch.float32 else "_f64"
+
+    def inverse(self, added: Rows, diagonal: Rows) -> Callable[[Rows], None]:
+        """A function that multiplies rows in place by the inverse of blocks + ``added``; colours by 1 / their diagonal.
+
+        ``added`` and ``diagonal`` (which holds the colours' diagonal, without ``added``) are shaped as the parameters.
+        """
+        factors = self.values.clone()
+        getattr(native, "splat_factor_blocks" + self._suffix)(list(added), factors)
+        colours = [1.0 / (d + a) for d, a in zip(diagonal[4:], added[4:], strict=True)]
+
+        def multiply_(x: Rows) -> None:
+            getattr(native, "splat_solve_blocks" + self._suffix)(factors, list(x))
+            for part, factor in zip(x[4:], colours, strict=True):
+                part.mul_(factor)
+
+        return multiply_

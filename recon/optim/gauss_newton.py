@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cached_property
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -40,11 +41,17 @@ class Linearisation(Protocol):
         """H v, [n] -> [n]."""
         ...
 
+    def inverse(self, added: Tensor) -> Tensor | Callable[[Tensor], Tensor]:
+        """Preconditioner of H + diag(``added`` [n]): the inverse of its diagonal [n], or r -> M^-1 r."""
+        ...
+
 
 class LeastSquares(Protocol):
     """An objective of parameters x [n] that the solver moves."""
 
-    def linearise(self) -> Linearisation: ...
+    def linearise(self, blocks: bool = False) -> Linearisation:
+        """``blocks``: ``inverse`` is that of the blocks on the diagonal, where the problem knows some."""
+        ...
 
     def value(self) -> float:
         """The objective at x as it is now; the same terms (views, pixels) at every call."""
@@ -63,6 +70,8 @@ class GaussNewton:
 
     damping: PaperDamping | TrustRegion = field(default_factory=TrustRegion)
     solver: ConjugateGradients = field(default_factory=ConjugateGradients)
+    # jacobi: the diagonal; block: one small matrix per primitive, where the problem has them
+    preconditioner: Literal["jacobi", "block"] = "jacobi"
     # no parameter moves farther than this in one step
     most_change: float = 10.0
     # a step that gains less than this share of what the model predicted is taken back
@@ -72,7 +81,7 @@ class GaussNewton:
 
     def step(self, problem: LeastSquares, memory: Memory) -> Report:
         """Moves x once, or leaves it as it was to the last bit; ``memory`` carries the damping to the next step."""
-        near = problem.linearise()
+        near = problem.linearise(self.preconditioner == "block")
         before = near.value
         if not math.isfinite(before):
             raise FloatingPointError(f"the objective is {before} before the step")
@@ -82,7 +91,7 @@ class GaussNewton:
         added = self.damping.term(diagonal, near.groups, memory.strength)
         b = -near.gradient
         solution = conjugate_gradients(lambda v: near.product(v).addcmul_(added, v), b,
-                                       1.0 / (diagonal + added), self.solver)
+                                       near.inverse(added), self.solver)
         d = solution.x
         largest = float(d.abs().max()) if d.numel() else 0.0
         x = problem.read()
@@ -166,7 +175,7 @@ class Residuals:
         r = self.residuals(self.x)
         return 0.5 * float((r * r).sum())
 
-    def linearise(self) -> LinearResiduals:
+    def linearise(self, blocks: bool = False) -> LinearResiduals:
         return LinearResiduals(self.residuals, self.x, self.chunk)
 
 
@@ -191,7 +200,10 @@ class LinearResiduals:
     def product(self, v: Tensor) -> Tensor:
         return self.vjp(self.jvp(v))
 
-    @property
+    def inverse(self, added: Tensor) -> Tensor:
+        return 1.0 / (self.diagonal + added)
+
+    @cached_property
     def diagonal(self) -> Tensor:
         """diag(J^T J), a few columns of J at a time."""
         n = len(self._x)

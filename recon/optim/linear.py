@@ -43,19 +43,21 @@ class Solution:
     iterations: int
 
 
-def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, inverse_diagonal: Tensor,
+def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, inverse: Tensor | Callable[[Tensor], Tensor],
                         settings: ConjugateGradients | None = None) -> Solution:
     """Solves A x = b [n] for a symmetric positive definite A, given by ``product`` (v -> A v), from x = 0.
 
-    ``inverse_diagonal`` [n] > 0 is the Jacobi preconditioner. Every iterate lowers x^T A x / 2 - b^T x, so a solve that
-    is cut short is still a descent direction. Stops early on a direction without curvature, and on NaN.
+    ``inverse`` is the preconditioner: a diagonal [n] > 0 (Jacobi), or a function r -> M^-1 r. Every iterate lowers
+    x^T A x / 2 - b^T x, so a solve that is cut short is still a descent direction. Stops early on a direction without
+    curvature, and on NaN.
     """
     s = settings or ConjugateGradients()
     x, r = torch.zeros_like(b), b.clone()
     size = math.sqrt(dot(b, b))
     if size == 0.0 or not math.isfinite(size):
         return Solution(x, r, 0.0 if size == 0.0 else math.nan, 0)
-    z = inverse_diagonal * r
+    precondition = (lambda v: inverse * v) if isinstance(inverse, Tensor) else inverse
+    z = precondition(r)
     p, rz, residual, done = z.clone(), dot(r, z), 1.0, 0
     for done in range(1, s.iterations + 1):
         Ap = product(p)
@@ -68,7 +70,7 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, inverse_
         residual = math.sqrt(dot(r, r)) / size
         if residual <= s.tolerance:
             break
-        torch.mul(inverse_diagonal, r, out=z)
+        z = precondition(r)
         rz, before = dot(r, z), rz
         p.mul_(rz / before).add_(z)
     return Solution(x, r, residual, done)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -135,6 +135,8 @@ class SplatRenderer:
     dilation: float = 0.3
     # also sum absolute position gradients per pixel, for AbsGS densification
     absolute_gradient: bool = False
+
+    poseable: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:

@@ -208,8 +208,8 @@ def test_colours_alone_are_solved_by_one_undamped_step(capture: Capture) -> None
     class Colours(ViewsProblem):
         """Everything else stands still."""
 
-        def linearise(self) -> Any:
-            near = super().linearise()
+        def linearise(self, blocks: bool = False) -> Any:
+            near = super().linearise(blocks)
             keep = torch.cat([torch.full((params[n].numel(),), float(n in ("sh0", "sh_rest"))) for n in self.names])
             near.gradient *= keep
             near.diagonal = near.diagonal * keep
@@ -231,8 +231,8 @@ def test_a_failed_step_leaves_the_parameters_to_the_bit(capture: Capture) -> Non
     fit = _near_the_truth(capture, _system())
 
     class Boastful(ViewsProblem):
-        def linearise(self) -> Any:
-            near = super().linearise()
+        def linearise(self, blocks: bool = False) -> Any:
+            near = super().linearise(blocks)
             near.gradient *= 1e4
             return near
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -143,6 +145,84 @@ def test_diagonal_is_that_of_the_dense_matrix(name: str) -> None:
         else:
             near_enough = (g.flatten() - w).norm() <= 1e-9 * w.norm()
         assert near_enough, f"{parameter}: {(g.flatten() - w).norm() / w.norm():.2e}"
+
+
+@pytest.mark.parametrize("name", ["degree 0", "antialiased", "7 elements", "opaque", "needles"])
+def test_blocks_are_those_of_the_dense_matrix(name: str, kernels: ModuleType) -> None:
+    """And their factors solve as a dense Cholesky does. Degree 0: there the diagonal of the means is exact."""
+    example = next(e for e in EXAMPLES if e.name == name)
+    if example.settings.degree > 0:
+        example = replace(example, settings=replace(example.settings, degree=0))
+    near, rows = _linear(example)
+    weights, diagonal, blocks = _random(5, *near.picture.shape).abs(), _zeros(rows), near.blocks()
+    near.diagonal_(weights, diagonal, blocks.values)
+    plain = _zeros(rows)
+    near.diagonal_(weights, plain)
+    assert torch.equal(_flat(plain), _flat(diagonal))
+    J, n = _dense(near, rows), len(rows[0])
+    H = (J * weights.flatten()[:, None]).T @ J
+    begins = [0, 3 * n, 6 * n, 10 * n]
+    lower = torch.tril_indices(11, 11)
+    added = [0.1 * d + 0.01 * d.mean() for d in diagonal]
+    r = _direction(rows, 7)
+    solved = [t.clone() for t in r]
+    blocks.inverse(added, diagonal)(solved)
+    for i in range(n):
+        at = torch.cat([b + k * i + torch.arange(k) for b, k in zip(begins, (3, 3, 4, 1))])
+        want = H[at][:, at]
+        got = torch.zeros(11, 11, dtype=torch.float64)
+        got[lower[0], lower[1]] = blocks.values[i]
+        got = got + got.tril(-1).T
+        assert (got - want).norm() <= 1e-9 * want.norm() + 1e-15
+        system = want + torch.diag(_flat(added)[at])
+        if want.norm() > 0:
+            x = torch.cholesky_solve(_flat(r)[at][:, None], torch.linalg.cholesky(system))[:, 0]
+            assert (_flat(solved)[at] - x).norm() <= 1e-7 * x.norm()
+    for k in (4, 5):
+        torch.testing.assert_close(solved[k], r[k] / (diagonal[k] + added[k]))
+
+
+def test_float_blocks_solve_what_rounding_has_made_indefinite(kernels: ModuleType) -> None:
+    """Blocks of rank one, hardly damped: the answer is finite, and a descent."""
+    from recon.ops.splat_normal import SplatBlocks
+
+    blocks, lower = SplatBlocks(37), torch.tril_indices(11, 11)
+    v = _random(3, 37, 11).float() * torch.logspace(-6, 3, 37)[:, None]
+    blocks.values = (v[:, :, None] * v[:, None])[:, lower[0], lower[1]].contiguous()
+    shapes = [(37, 3), (37, 3), (37, 4), (37,), (37, 3), (37, 0, 3)]
+    diagonal, r = [torch.ones(s) for s in shapes], [_random(9 + i, *s).float() for i, s in enumerate(shapes)]
+    x = [t.clone() for t in r]
+    blocks.inverse([torch.full(s, 1e-8) for s in shapes], diagonal)(x)
+    assert bool(torch.isfinite(_flat(x)).all())
+    assert _inner(x, r) > 0
+
+
+@pytest.mark.parametrize("name", ["degree 0", "degree 3", "antialiased", "crowded"])
+def test_camera_columns_agree_with_central_differences(name: str) -> None:
+    example = next(e for e in EXAMPLES if e.name == name)
+    near, rows = _linear(example)
+    columns, h = near.camera_columns(), 1e-6
+    for k in range(6):
+
+        def drawn(step: float, k: int = k) -> Tensor:
+            moved = torch.eye(4, dtype=torch.float64)
+            if k < 3:
+                a, b = [i for i in range(3) if i != k]
+                c, s = math.cos(step), math.sin(step)
+                moved[a, a], moved[b, b] = c, c
+                moved[a, b], moved[b, a] = (-s, s) if k != 1 else (s, -s)
+            else:
+                moved[k - 3, 3] = step
+            pose = example.camera.world_from_camera @ moved
+            camera = replace(example.camera, world_from_camera=pose)
+            return SplatLinearisation(rows, camera, example.settings, example.background, check=True).picture
+
+        want = (drawn(h) - drawn(-h)) / (2 * h)
+        close = (columns[k] - want).abs() <= 1e-4 * want.abs().max()
+        # where a Gaussian's edge crosses a pixel's centre between the two pictures, their difference is no derivative
+        assert close.double().mean() > 0.97
+        assert (columns[k] - want)[close].norm() <= 1e-4 * want.norm()
+        assert want.norm() > 0
 
 
 @pytest.mark.parametrize("name", ["degree 3", "crowded", "opaque", "antialiased", "behind and near"])

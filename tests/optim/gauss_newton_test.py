@@ -136,8 +136,8 @@ def test_a_linear_problem_is_solved_by_one_undamped_step() -> None:
 class Boastful(Residuals):
     """A problem whose linear model is off by a factor: every step goes much too far."""
 
-    def linearise(self) -> Any:
-        near = super().linearise()
+    def linearise(self, blocks: bool = False) -> Any:
+        near = super().linearise(blocks)
         near.gradient = near.gradient * 100
         return near
 

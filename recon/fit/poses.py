@@ -1,0 +1,141 @@
+"""Camera poses as unknowns: bundle adjustment of the fitted views against their pixels.
+
+Sources: Lucas and Kanade, "An Iterative Image Registration Technique", IJCAI 1981, for Gauss-Newton on pixels; Lin, Ma,
+Torralba, Lucey, "BARF: Bundle-Adjusting Neural Radiance Fields", ICCV 2021, arXiv 2104.06405, for refining poses
+while a scene is fitted, coarse pictures first.
+Differences: second-order steps on the exact derivatives of the picture by the six numbers of its pose, so there is no
+learning rate; the curvature is that of ``Curved`` losses, which lies above the loss, so a step does not overshoot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.errors import InputError
+from recon.fit.system import PoseRefinement
+from recon.protocols import Poseable
+from recon.types import Camera, Observation, Similarity, View
+
+
+def twist(xi: Tensor) -> Tensor:
+    """[6] float64 rotation vector and translation -> rigid [4, 4]: rotation first, then translation."""
+    w, out = xi[:3], torch.eye(4, dtype=torch.float64)
+    angle = float(w.norm())
+    K = torch.zeros(3, 3, dtype=torch.float64)
+    K[0, 1], K[0, 2], K[1, 2] = -w[2], w[1], -w[0]
+    K = K - K.T
+    a, b = (1.0, 0.5) if angle < 1e-8 else (math.sin(angle) / angle, (1 - math.cos(angle)) / angle**2)
+    out[:3, :3] += a * K + b * K @ K
+    out[:3, 3] = xi[3:]
+    return out
+
+
+class Poses:
+    """Poses of the fitted views, and how they are refined. State: [views, 4, 4] world_from_camera, float64."""
+
+    def __init__(self, settings: PoseRefinement, views: Sequence[View], radius: float) -> None:
+        self.settings, self.radius = settings, radius
+        self.given = torch.stack([v.camera.world_from_camera for v in views])
+        self.current = self.given.clone()
+        self.steps = 0  # Gauss-Newton steps made; of this process
+
+    def camera(self, index: int, camera: Camera) -> Camera:
+        """``camera`` of view ``index`` at its present pose."""
+        return replace(camera, world_from_camera=self.current[index])
+
+    def move(self, index: int, xi: Tensor) -> None:
+        """Moves a camera by a twist [6] in its own axes: world_from_camera @ twist(xi)."""
+        moved = self.current[index] @ twist(xi)
+        u, _, v = torch.linalg.svd(moved[:3, :3])  # rounding must not add up
+        moved[:3, :3] = u @ v
+        self.current[index] = moved
+
+    def due(self, step: int, total: int, views: int) -> bool:
+        """Whether the view of this step is refined: in every ``every``-th visit of all views, from ``begin`` on."""
+        s, share = self.settings, step / max(total, 1)
+        return s.begin <= share < s.until and (step // views) % s.every == 0
+
+    def refine(self, problem: Any, seen: Observation) -> None:
+        """One Gauss-Newton step on the pose of ``seen``; all else stands still."""
+        columns, gradient, weights = derivatives(problem, seen)
+        g = columns @ gradient.flatten().double()
+        H = (columns * weights.flatten().double()) @ columns.T
+        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g)))
+        self.steps += 1
+
+    def limited(self, xi: Tensor) -> Tensor:
+        """A twist, cut to 1 degree and 1 % of the scene's radius; zero where it is not finite."""
+        if not bool(torch.isfinite(xi).all()):
+            return torch.zeros_like(xi)
+        most = max(float(xi[:3].norm()) / math.radians(1.0), float(xi[3:].norm()) / (0.01 * self.radius), 1.0)
+        return xi / most
+
+    def drift(self) -> Similarity:
+        """refined_from_given: what all refined cameras have moved by together, which pixels cannot tell."""
+        turn = (self.current[:, :3, :3] @ self.given[:, :3, :3].mT).mean(0)
+        u, _, v = torch.linalg.svd(turn)
+        R = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ v))], dtype=torch.float64)) @ v
+        before, after = self.given[:, :3, 3] @ R.T, self.current[:, :3, 3]
+        a, b = before - before.mean(0), after - after.mean(0)
+        spread = float((a * a).sum())
+        scale = float((a * b).sum()) / spread if spread > 1e-12 * self.radius**2 else 1.0
+        return Similarity(scale, R, after.mean(0) - scale * before.mean(0))
+
+    def aligned(self, views: Sequence[View]) -> tuple[View, ...]:
+        """Views that were not fitted, moved along with those that were."""
+        moved = self.drift()
+        return tuple(replace(v, camera=moved.camera(v.camera)) for v in views)
+
+    def moved(self, views: Sequence[View]) -> tuple[View, ...]:
+        """The first fitted views, at their present poses."""
+        return tuple(replace(v, camera=self.camera(i, v.camera)) for i, v in enumerate(views))
+
+    def words(self) -> str:
+        """How far the cameras have moved against each other."""
+        moved = self.drift()
+        turned, shifted = [], []
+        for given, now in zip(self.given, self.current):
+            cosine = (torch.trace((moved.rotation @ given[:3, :3]).T @ now[:3, :3]) - 1) / 2
+            turned.append(math.degrees(math.acos(min(max(float(cosine), -1.0), 1.0))))
+            shifted.append(float((moved.points(given[:3, 3]) - now[:3, 3]).norm()) / self.radius)
+        middle = len(turned) // 2
+        return (f"cameras moved by {sorted(turned)[middle]:.2f} degrees and {100 * sorted(shifted)[middle]:.2f} % of "
+                f"the scene's radius (median), at most {max(turned):.2f} and {100 * max(shifted):.2f} %")
+
+    def state(self) -> dict[str, Any]:
+        return {"current": self.current}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.current = state["current"].clone()
+
+
+def damped(H: Tensor, share: float) -> Tensor:
+    """H [k, k] with ``share`` of its diagonal added, and a little of its trace for what is not seen at all."""
+    diagonal = H.diagonal()
+    return H + torch.diag(share * diagonal + 1e-6 * diagonal.mean() + 1e-12)
+
+
+def derivatives(problem: Any, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:
+    """([6, 3 h w] float64 derivative of the picture by the pose, dL/dpicture, weights of squares above the loss)."""
+    picture = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
+    gradient, weights = torch.zeros_like(picture.picture), torch.zeros_like(picture.picture)
+    for loss in problem.system.losses.values():
+        _, g, w = loss.curvature(picture.picture, seen)
+        gradient += loss.weight * g
+        weights += loss.weight * w
+    return picture.camera_columns().flatten(1).double(), gradient, weights
+
+
+def refuse_what_has_no_poses(system: Any) -> None:
+    """Raises InputError that names what in a system keeps poses from being refined."""
+    if not isinstance(system.renderer, Poseable):
+        raise InputError(f"poses cannot be refined with {type(system.renderer).__name__}: it has no derivatives by the "
+                         "camera", fix="Use --method gaussians, or leave out --refine-poses.")
+    if not any(hasattr(loss, "curvature") for loss in system.losses.values()):
+        raise InputError("poses cannot be refined without a loss on pixels", fix="Leave out --refine-poses.")
