@@ -45,6 +45,7 @@ class FitRequest:
     memory      budget in bytes
     holdout     every n-th photo is kept for measuring, 0 = none (where the scene itself has no split)
     out         run folder; runs/<scene>-<method>-NN when None
+    refine_poses   camera poses are unknowns too
     until       stop at this step although the plan (``system.steps``) is another
     command     what the user typed, for README.txt
     """
@@ -64,6 +65,7 @@ class FitRequest:
     holdout: int | None = None
     masks: Literal["auto", "ignore", "object", "off"] | None = None
     poses: str | None = None
+    refine_poses: bool | None = None
     until: int | None = None
     command: str = ""
 
@@ -120,6 +122,12 @@ class FitJob:
             system = dataclasses.replace(system, steps=steps)
         if request.masks is not None:
             system = dataclasses.replace(system, masks=request.masks)
+        if request.refine_poses:
+            refined = dataclasses.replace(system.pose_refinement, enabled=True)
+            system = dataclasses.replace(system, pose_refinement=refined)
+            from recon.fit.poses import refuse_what_has_no_poses
+
+            refuse_what_has_no_poses(system)
         self.capture = self._read(request.out.parent if request.out else Path("runs"))
         if request.time is not None:
             from recon.fit.plan import plan_for_time
@@ -149,9 +157,9 @@ class FitJob:
         self = cls.__new__(cls)
         folder = run_folder.open_run(path)
         fixed = [n for n in ("scene", "method", "preset", "system", "resolution", "seed", "format", "holdout", "masks",
-                             "poses", "time", "out") if getattr(request, n) is not None]
+                             "poses", "refine_poses", "time", "out") if getattr(request, n) is not None]
         if fixed:
-            raise InputError(f"--{fixed[0]} cannot change in a run that is resumed",
+            raise InputError(f"--{fixed[0].replace('_', '-')} cannot change in a run that is resumed",
                              fix=f"Leave it out, or start anew with: recon fit --config {path}/config.yaml")
         config = folder.config()
         self._init(merged(request, config), reporter)

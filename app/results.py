@@ -29,9 +29,15 @@ def write(folder: RunFolder, job: FitJob, finished: Finished, evaluated: Evaluat
         gaussians = field.gaussians()
         sh_degree = gaussians.sh_degree
         write_scene(folder, job)
-    folder.write_metrics(metrics(finished, evaluated, sh_degree))
+    poses = job.fit.problem.poses
+    capture = job.fit.posed_capture()
+    if poses is not None:
+        folder.write_cameras(capture)
+        job.reporter.line("Poses", poses.words())
+    more = {} if poses is None else {"poses": poses.summary()}
+    folder.write_metrics(metrics(finished, evaluated, sh_degree) | more)
     if not job.stopped:
-        compare(folder.compare, job.capture, field, job.system, evaluated.views if evaluated else {},
+        compare(folder.compare, capture, field, job.system, evaluated.views if evaluated else {},
                 keep_going=lambda: not job.stopped)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,11 +48,15 @@ def run(argv: Sequence[str]) -> int:
                          fix="recon info shows what is in the file.")
     config = scene.config
     capture = read_again(config, scene.path.parent, arguments.scene)
+    system = saved_system(config)
+    if system.pose_refinement.enabled:  # views are where the fit has put their cameras
+        refined = {v.name: v.camera for v in scene.folder.cameras().views}
+        capture = dataclasses.replace(capture, views=tuple(
+            dataclasses.replace(v, camera=refined.get(v.name, v.camera)) for v in capture.views))
     views = capture.subset(arguments.split)
     if not views:
         raise InputError(f'this run has no views in the split "{arguments.split}"', file=scene.path,
                          fix="Measure on the photos it was fitted to: --split train")
-    system = saved_system(config)
     found = {v.name: v.scores for v in evaluate.compare(scene.field, system, capture, views, perceptual=True)}
     shared = [key for key in ("psnr", "ssim", "lpips") if all(key in v for v in found.values())]
     mean = {key: sum(v[key] for v in found.values()) / len(found) for key in shared}

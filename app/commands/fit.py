@@ -78,6 +78,9 @@ class Arguments:
     # "photos" finds the camera poses from the photos even where a camera file exists; or a path to take them from
     poses: Annotated[str | None, option("HOW", "a camera file where there is one")] = None
 
+    # also refine the camera poses, against the pixels of the photos
+    refine_poses: Annotated[bool, flag()] = False
+
     # repeat a run exactly: the config.yaml of its folder; other options change it
     config: Annotated[str | None, option("FILE")] = None
 
@@ -169,6 +172,7 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, FitRequest]:
         resolution=arguments.resolution, memory=sizes.parse_bytes(arguments.memory) if arguments.memory else None,
         seed=arguments.seed, threads=arguments.threads, out=Path(arguments.out) if arguments.out else None,
         format=arguments.format, holdout=arguments.holdout, masks=arguments.masks, poses=arguments.poses,
+        refine_poses=True if arguments.refine_poses else None,
         command="recon fit " + shlex.join(words),
     )
     if arguments.time and arguments.steps:

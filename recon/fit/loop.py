@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +136,22 @@ class Fit:
 
     def evaluate(self, final: bool = False, most_views: int | None = None) -> Evaluated:
         """Quality on the held-out views, or on up to eight training views where none are held out."""
-        split, views = ("test", self.capture.test) if self.capture.test else ("train", self.capture.train[:8])
-        if self.problem.poses is not None:
-            views = self.problem.poses.aligned(views) if split == "test" else self.problem.poses.moved(views)
+        capture = self.posed_capture()
+        split, views = ("test", capture.test) if capture.test else ("train", capture.train[:8])
         if most_views is not None and len(views) > most_views:
             views = views[:: -(-len(views) // most_views)]
         results = {r.name: r.scores for r in compare(self.field, self.system, self.capture, views, perceptual=final)}
         mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
         return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
+
+    def posed_capture(self) -> Capture:
+        """The capture with cameras where the fit has them: fitted ones refined, held-out ones moved along."""
+        poses = self.problem.poses
+        if poses is None:
+            return self.capture
+        fitted, others = iter(poses.moved(self.capture.train)), iter(poses.aligned(self.capture.test))
+        views = tuple(next(fitted if v.split == "train" else others) for v in self.capture.views)
+        return replace(self.capture, views=views)
 
     # ------------------------------------------------------------ saving
 

@@ -3,8 +3,9 @@
 Sources: Lucas and Kanade, "An Iterative Image Registration Technique", IJCAI 1981, for Gauss-Newton on pixels; Lin, Ma,
 Torralba, Lucey, "BARF: Bundle-Adjusting Neural Radiance Fields", ICCV 2021, arXiv 2104.06405, for refining poses
 while a scene is fitted, coarse pictures first.
-Differences: second-order steps on the exact derivatives of the picture by the six numbers of its pose, so there is no
-learning rate; the curvature is that of ``Curved`` losses, which lies above the loss, so a step does not overshoot.
+Differences: Gauss-Newton steps on the exact derivatives of the picture by the six numbers of its pose, so there is no
+learning rate; pixels are compared by Huber's loss (Ann. Math. Statist. 1964) whatever the scene is fitted by: with L1
+and SSIM, whose curvature has no bound near the minimum, steps became too short to arrive.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from recon.errors import InputError
 from recon.fit.system import PoseRefinement
 from recon.protocols import Poseable
 from recon.types import Camera, Observation, Similarity, View
+
+_OUTLIER = 0.1  # errors beyond this count by their size, not by its square
 
 
 def twist(xi: Tensor) -> Tensor:
@@ -39,9 +42,10 @@ def twist(xi: Tensor) -> Tensor:
 class Poses:
     """Poses of the fitted views, and how they are refined. State: [views, 4, 4] world_from_camera, float64."""
 
-    def __init__(self, settings: PoseRefinement, views: Sequence[View], radius: float) -> None:
+    def __init__(self, settings: PoseRefinement, views: Sequence[View], radius: float,
+                 given: Tensor | None = None) -> None:
         self.settings, self.radius = settings, radius
-        self.given = torch.stack([v.camera.world_from_camera for v in views])
+        self.given = torch.stack([v.camera.world_from_camera for v in views]) if given is None else given
         self.current = self.given.clone()
         self.steps = 0  # Gauss-Newton steps made; of this process
 
@@ -63,10 +67,11 @@ class Poses:
 
     def refine(self, problem: Any, seen: Observation) -> None:
         """One Gauss-Newton step on the pose of ``seen``; all else stands still."""
-        columns, gradient, weights = derivatives(problem, seen)
-        g = columns @ gradient.flatten().double()
-        H = (columns * weights.flatten().double()) @ columns.T
-        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g)))
+        picture = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
+        error, weights = huber(picture.picture, seen)
+        columns = picture.camera_columns().flatten(1)
+        g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T
+        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H.double(), self.settings.damping), g.double())))
         self.steps += 1
 
     def limited(self, xi: Tensor) -> Tensor:
@@ -96,17 +101,25 @@ class Poses:
         """The first fitted views, at their present poses."""
         return tuple(replace(v, camera=self.camera(i, v.camera)) for i, v in enumerate(views))
 
-    def words(self) -> str:
-        """How far the cameras have moved against each other."""
+    def moves(self) -> tuple[Tensor, Tensor]:
+        """By how much each camera has moved against the others: [views] degrees, [views] shares of the radius."""
         moved = self.drift()
-        turned, shifted = [], []
-        for given, now in zip(self.given, self.current):
-            cosine = (torch.trace((moved.rotation @ given[:3, :3]).T @ now[:3, :3]) - 1) / 2
-            turned.append(math.degrees(math.acos(min(max(float(cosine), -1.0), 1.0))))
-            shifted.append(float((moved.points(given[:3, 3]) - now[:3, 3]).norm()) / self.radius)
-        middle = len(turned) // 2
-        return (f"cameras moved by {sorted(turned)[middle]:.2f} degrees and {100 * sorted(shifted)[middle]:.2f} % of "
-                f"the scene's radius (median), at most {max(turned):.2f} and {100 * max(shifted):.2f} %")
+        R = (moved.rotation @ self.given[:, :3, :3]).mT @ self.current[:, :3, :3]
+        chord = (R - torch.eye(3, dtype=torch.float64)).flatten(1).norm(dim=1)  # exact for small angles, unlike acos
+        turned = torch.rad2deg(2 * torch.asin((chord / 8**0.5).clamp(max=1.0)))
+        return turned, (moved.points(self.given[:, :3, 3]) - self.current[:, :3, 3]).norm(dim=1) / self.radius
+
+    def summary(self) -> dict[str, float]:
+        """How far the cameras have moved against each other: median and most, degrees and shares of the radius."""
+        turned, shifted = self.moves()
+        return {"turned_deg": float(turned.median()), "turned_most_deg": float(turned.max()),
+                "moved": float(shifted.median()), "moved_most": float(shifted.max())}
+
+    def words(self) -> str:
+        """``summary`` for people."""
+        s = self.summary()
+        return (f"cameras moved by {s['turned_deg']:.2f} degrees and {100 * s['moved']:.2f} % of the scene's radius "
+                f"(median), at most {s['turned_most_deg']:.2f} and {100 * s['moved_most']:.2f} %")
 
     def state(self) -> dict[str, Any]:
         return {"current": self.current}
@@ -121,15 +134,14 @@ def damped(H: Tensor, share: float) -> Tensor:
     return H + torch.diag(share * diagonal + 1e-6 * diagonal.mean() + 1e-12)
 
 
-def derivatives(problem: Any, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:
-    """([6, 3 h w] float64 derivative of the picture by the pose, dL/dpicture, weights of squares above the loss)."""
-    picture = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
-    gradient, weights = torch.zeros_like(picture.picture), torch.zeros_like(picture.picture)
-    for loss in problem.system.losses.values():
-        _, g, w = loss.curvature(picture.picture, seen)
-        gradient += loss.weight * g
-        weights += loss.weight * w
-    return picture.camera_columns().flatten(1).double(), gradient, weights
+def huber(rgb: Tensor, seen: Observation) -> tuple[Tensor, Tensor]:
+    """Error of a picture [3, h, w] and the weights of its squares in Huber's loss; both zero where the mask ignores."""
+    target = seen.target.float() / 255.0 if seen.target.dtype == torch.uint8 else seen.target
+    error = rgb - target
+    if seen.mask is not None:
+        error = torch.where(seen.mask > 0, error, torch.zeros_like(error))
+    weights = (_OUTLIER / error.abs().clamp_min(_OUTLIER))
+    return error, weights if seen.mask is None else weights * (seen.mask > 0)
 
 
 def refuse_what_has_no_poses(system: Any) -> None:
@@ -137,5 +149,5 @@ def refuse_what_has_no_poses(system: Any) -> None:
     if not isinstance(system.renderer, Poseable):
         raise InputError(f"poses cannot be refined with {type(system.renderer).__name__}: it has no derivatives by the "
                          "camera", fix="Use --method gaussians, or leave out --refine-poses.")
-    if not any(hasattr(loss, "curvature") for loss in system.losses.values()):
-        raise InputError("poses cannot be refined without a loss on pixels", fix="Leave out --refine-poses.")
+    if system.exposure.enabled:
+        raise InputError("poses and exposures cannot be fitted together", fix="Leave out one of them.")

@@ -48,7 +48,7 @@ class PoseRefinement:
     # each pose is refined in every so many-th visit of all views
     every: int = 2
     # added to the curvature, as a share of its diagonal
-    damping: float = 0.01
+    damping: float = 0.1
 
 
 @dataclass(frozen=True)

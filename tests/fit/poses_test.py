@@ -61,11 +61,11 @@ def _true_field(fit: Fit) -> None:
 
 
 def _errors(poses: Poses, truth: Tensor) -> tuple[float, float]:
-    """Median error in degrees and in scene units, as they are."""
-    R = truth[:, :3, :3].mT @ poses.current[:, :3, :3]
-    cosine = ((R.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
-    return (math.degrees(float(cosine.acos().median())),
-            float((poses.current[:, :3, 3] - truth[:, :3, 3]).norm(dim=1).median()))
+    """Median error in degrees and in scene units, after the similarity that pixels cannot tell."""
+    found = Poses(poses.settings, [], poses.radius, given=truth)
+    found.current = poses.current
+    turned, moved = found.moves()
+    return float(turned.median()), float(moved.median()) * poses.radius
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def test_twist_is_rigid_and_its_inverse_undoes_it() -> None:
 
 
 def test_poses_come_back_in_front_of_the_true_scene(capture: Capture, truth: Tensor) -> None:
-    fit = Fit(_shaken(capture, 1.0, 0.01), _system())
+    fit = Fit(_shaken(capture, 1.0, 0.01), _system(damping=1e-3))
     _true_field(fit)
     poses = fit.problem.poses
     assert poses is not None
     before = _errors(poses, truth)
-    for step in range(150):
+    for step in range(30):
         fit.problem.step = step
         poses.refine(fit.problem, fit.problem.observe())
     after = _errors(poses, truth)
@@ -151,16 +151,17 @@ def test_gradient_by_poses_agrees_with_central_differences(capture: Capture) -> 
     near = problem.linearise()
     x, first = problem.read(), len(problem.read()) - 36
     assert float(x[first:].abs().max()) == 0
-    for k in (0, 7, 17, 18, 29, 35):
+    want = torch.zeros(36)
+    for k in range(36):
         values = []
-        for h in (-2e-4, 2e-4):
+        for h in (-3e-4, 3e-4):
             moved = x.clone()
             moved[first + k] = h
             problem.write(moved)
             values.append(problem.value())
-        want = (values[1] - values[0]) / 4e-4
-        got = float(near.gradient[first + k])
-        assert got == pytest.approx(want, rel=0.05, abs=2e-4 * float(near.gradient.abs().max()))
+        want[k] = (values[1] - values[0]) / 6e-4
+    # edges at alpha = 1/255 that cross pixels are in the differences only
+    assert (near.gradient[first:] - want).norm() <= 0.03 * want.norm()
     problem.write(x)
 
 
@@ -196,7 +197,7 @@ def test_joint_steps_lower_the_loss_and_mend_the_poses(
     problem, memory = _joint(fit), Memory()
     solver = GaussNewton(damping, ConjugateGradients(10, 0.01), preconditioner)
     first = problem.value()
-    for _ in range(6):
+    for _ in range(16):
         report = solver.step(problem, memory)
         assert report.after <= report.before
     assert problem.value() < 0.05 * first
