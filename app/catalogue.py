@@ -90,3 +90,20 @@ def load(name: str, preset: str) -> System:
         return known[DEFAULT_PRESET]
     choose("preset", preset, list(known), f"Presets of {name}: {', '.join(known)}")
     return known[preset]
+
+
+def losses() -> dict[str, str]:
+    """Every loss and regularizer by its name on the command line -> "module:Class"; nothing is imported.
+
+    A class ``TotalVariation`` in recon/losses is called total_variation.
+    """
+    spec = importlib.util.find_spec("recon.losses")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("recon.losses is not installed")
+    found = {}
+    for path in sorted(Path(spec.origin).parent.glob("[a-z]*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", node.name).lower()
+                found[name] = f"recon.losses.{path.stem}:{node.name}"
+    return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from recon.params import Params, RowChange
@@ -182,6 +183,18 @@ class Regularizer(Protocol):
 
     def of_field(self, field: Any) -> Tensor:
         """Scalar, differentiable in the field's parameters, before weighting."""
+        ...
+
+
+@runtime_checkable
+class PointRegularizer(Protocol):
+    """A Regularizer that looks at points of the field drawn at random."""
+
+    @property
+    def weight(self) -> float: ...
+
+    def of_points(self, field: Any, generator: torch.Generator) -> Tensor:
+        """Scalar, differentiable in the field's parameters, before weighting; all chance comes from ``generator``."""
         ...
 
 

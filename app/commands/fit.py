@@ -15,6 +15,7 @@ import tyro
 
 from recon.app import catalogue, command_line, sizes
 from recon.app.command_line import flag, option
+from recon.app.extra_losses import named_losses, with_losses
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def description() -> str:
 Methods:
 {methods}
 
-Every setting of a method can be given too, --name value; recon methods NAME lists them."""
+Every setting of a method can be given too, --name value; recon methods NAME lists them.
+A loss that the method does not have is added by naming one of its settings: --losses.s3im.weight 0.5
+({', '.join(sorted(catalogue.losses()))})."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -153,6 +156,7 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, FitRequest]:
             base: Any = saved_system(config)
         else:
             base = catalogue.load(method or catalogue.DEFAULT_METHOD, preset or catalogue.DEFAULT_PRESET)
+        base = with_losses(base, named_losses(words))
         arguments, system = _parse_with_settings(words, base)
     else:
         arguments = command_line.parse(Arguments, words, prog="recon fit", description="")

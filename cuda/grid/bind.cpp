@@ -131,6 +131,37 @@ void sum_backward(std::vector<int> nodes, array<const S> u, array<const S> g_out
   grid::sum_backward<S>(nodes, u.data(), n, g_out.data(), g_gradient.data(), g_values.data());
 }
 
+template <class L, class T>
+void check_local(const L& lines, const T& table, double half, int* sites) {
+  expect(lines.ndim() == 4 && lines.shape(1) == 3 && lines.shape(2) >= 2, "lines must be [tensors, 3, n, rank]");
+  expect(table.ndim() == 3 && table.shape(0) >= 1 && table.shape(1) >= 1 && table.shape(2) >= 1,
+         "table must be [x, y, z]");
+  expect(half > 0.5 && half <= 1.0, "half must be above 0.5 and at most 1");
+  for (int i = 0; i < 3; ++i) sites[i] = int(table.shape(i));
+  for (size_t i = 0; i < table.size(); ++i)
+    expect(table.data()[i] < int64_t(lines.shape(0)), "table names a tensor that is not there");
+}
+template <class S>
+void local(array<const S> lines, array<const int32_t> table, double half, array<const S> u, array<S> out) {
+  int sites[3];
+  check_local(lines, table, half, sites);
+  const int64_t n = check_points(u, out, lines.shape(3));
+  nb::gil_scoped_release release;
+  grid::local<S>(lines.data(), int(lines.shape(2)), int(lines.shape(3)), table.data(), sites, S(half), u.data(), n,
+                 out.data());
+}
+template <class S>
+void local_backward(array<const S> lines, array<const int32_t> table, double half, array<const S> u,
+                    array<const S> g_out, array<S> g_lines) {
+  int sites[3];
+  check_local(lines, table, half, sites);
+  const int64_t n = check_points(u, g_out, lines.shape(3));
+  expect(g_lines.size() == lines.size(), "g_lines must be as large as lines");
+  nb::gil_scoped_release release;
+  grid::local_backward<S>(lines.data(), int64_t(lines.shape(0)), int(lines.shape(2)), int(lines.shape(3)), table.data(),
+                          sites, S(half), u.data(), n, g_out.data(), g_lines.data());
+}
+
 #define A(name) nb::arg(name).noconvert()
 template <class S>
 void bind_for(nb::module_& m) {
@@ -145,6 +176,9 @@ void bind_for(nb::module_& m) {
   m.def("grid_sum", &sum<S>, A("values"), nb::arg("nodes"), A("u"), A("out"), A("gradient"));
   m.def("grid_sum_backward", &sum_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_gradient"), A("g_values"));
   m.def("grid_hash_backward", &hash_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_table"));
+  m.def("grid_local", &local<S>, A("lines"), A("table"), nb::arg("half"), A("u"), A("out"));
+  m.def("grid_local_backward", &local_backward<S>, A("lines"), A("table"), nb::arg("half"), A("u"), A("g_out"),
+        A("g_lines"));
 }
 
 }  // namespace

@@ -43,4 +43,13 @@ template <class S>
 void sum_backward(const std::vector<int>& nodes, const S* u, int64_t count, const S* g_out, const S* g_gradient,
                   S* g_values);
 
+// Local tensors on a lattice (grid/local.h): lines [tensors, 3, n, rank], table [sites] of their numbers, -1 = none -> out
+// [count, rank], the products of three vectors blended over the tensors that hold a point.
+template <class S>
+void local(const S* lines, int n, int rank, const int32_t* table, const int* sites, S half, const S* u, int64_t count,
+           S* out);
+template <class S>
+void local_backward(const S* lines, int64_t tensors, int n, int rank, const int32_t* table, const int* sites, S half,
+                    const S* u, int64_t count, const S* g_out, S* g_lines);
+
 }  // namespace recon::grid

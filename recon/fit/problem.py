@@ -15,7 +15,7 @@ from recon.fit.photos import Observations
 from recon.fit.poses import Poses, refuse_what_has_no_poses
 from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
-from recon.protocols import Regularizer
+from recon.protocols import PointRegularizer, Regularizer
 from recon.types import Capture, Drop, Observation, Render
 
 
@@ -51,8 +51,10 @@ class FitProblem:
                              fix="Leave out --exposure.enabled.")
         self._order: list[int] = []
         self._epoch = -1
-        self._pictured = {n: loss for n, loss in system.losses.items() if not isinstance(loss, Regularizer)}
-        self._fielded = {n: loss for n, loss in system.losses.items() if isinstance(loss, Regularizer)}
+        losses = {n: loss for n, loss in system.losses.items() if loss.weight != 0.0}
+        self._pointed = {n: loss for n, loss in losses.items() if isinstance(loss, PointRegularizer)}
+        self._fielded = {n: loss for n, loss in losses.items() if isinstance(loss, Regularizer)}
+        self._pictured = {n: loss for n, loss in losses.items() if n not in self._fielded and n not in self._pointed}
         d = system.dropout
         self._dropout = min(max(d.share, 0.0), 0.9) if len(capture.train) < d.photos else 0.0
         self._want = {"rgb"}.union(*(loss.channels for loss in self._pictured.values()))
@@ -138,6 +140,9 @@ class FitProblem:
             loss = loss + term.weight * term.value(render, seen)
         for term in self._fielded.values():
             loss = loss + term.weight * term.of_field(self.field)
+        for i, term in enumerate(self._pointed.values()):
+            generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
+            loss = loss + term.weight * term.of_points(self.field, generator)
         loss.backward()
         if self.exposure is not None:
             self.exposure.step(seen.index, self.step)

@@ -103,6 +103,21 @@ def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
                          (len(u), table.shape[0] * table.shape[2]), table)
 
 
+def local_tensors(lines: Tensor, table: Tensor, half: float, u: Tensor) -> Tensor:
+    """Products of three vectors in small tensors on a lattice over 0..1 -> [n, rank]; differentiable in lines.
+
+    lines [tensors, 3, nodes, rank]; table [x, y, z] int32, the tensor of each site or -1; tensors reach ``half`` sites
+    (0.5 < half <= 1) to both sides of their centre and are blended linearly where they overlap. Sites without a tensor
+    count as zero. Gao et al., "Strivec", ICCV 2023, arXiv 2307.13226.
+    """
+    expect_tensor("lines", lines, FLOATS, ("tensors", 3, "nodes", "rank"))
+    expect_tensor("table", table, torch.int32, ("x", "y", "z"))
+    at, v = _points(u, lines.dtype), lines.detach()
+    return _Lookup.apply(lambda out: native.grid_local(v, table, half, at, out),
+                         lambda g, into: native.grid_local_backward(v, table, half, at, g, into),
+                         (len(u), lines.shape[3]), lines)
+
+
 # ---------------------------------------------------------------- references in plain torch
 
 
@@ -151,3 +166,21 @@ def hash_grid_reference(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tenso
             x ^ (y * 2654435761 & 0xFFFFFFFF) ^ (z * 805459861 & 0xFFFFFFFF)) & (slots - 1)
         levels.append(_interpolated(table[level][slot], u))
     return torch.cat(levels, dim=1)
+
+
+def local_tensors_reference(lines: Tensor, table: Tensor, half: float, u: Tensor) -> Tensor:
+    """``local_tensors`` in plain torch, site by site."""
+    sites, out = torch.tensor(table.shape, dtype=u.dtype), lines.new_zeros(len(u), lines.shape[3])
+    p = u.clamp(0, 1) * sites
+    for site in torch.ones(table.shape).nonzero():
+        d = p - (site + 0.5)
+        tent = ((half - d.abs()) / (2 * half - 1)).clamp(0, 1)  # 1 where no other tensor reaches
+        first, last = (site == 0) & (d < 0), (site == sites - 1) & (d > 0)
+        weight = torch.where(first | last, torch.ones_like(tent), tent).prod(1)
+        held = (weight > 0).nonzero().squeeze(1)
+        tensor = int(table[tuple(site)])
+        if tensor < 0 or not len(held):
+            continue
+        inside = (d[held] + half) / (2 * half)
+        out = out.index_add(0, held, weight[held, None] * tri_vector_reference(lines[tensor], inside))
+    return out

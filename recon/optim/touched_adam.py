@@ -21,7 +21,7 @@ from recon.protocols import Problem
 
 @dataclass(frozen=True)
 class TouchedAdamSettings:
-    """Learning rates by parameter name; parameters without one do not move."""
+    """Learning rates by parameter name, of "group.name" by the name; parameters without one do not move."""
 
     rates: Mapping[str, Schedule] = field(default_factory=dict)
     beta1: float = 0.9
@@ -47,14 +47,15 @@ class TouchedAdam:
         for name, tensor in params.items():
             if tensor.grad is None:
                 continue
-            if name not in s.rates:
+            rate = s.rates.get(name.rpartition(".")[2])
+            if rate is None:
                 tensor.grad.zero_()
                 continue
             if name not in self.moments or self.moments[name][0].shape != tensor.shape:
                 self.moments[name] = torch.zeros_like(tensor.detach()), torch.zeros_like(tensor.detach())
                 self.counts[name] = 0
             self.counts[name] += 1
-            adam_touched_(tensor, tensor.grad, *self.moments[name], lr=s.rates[name].at(share), step=self.counts[name],
+            adam_touched_(tensor, tensor.grad, *self.moments[name], lr=rate.at(share), step=self.counts[name],
                           beta1=s.beta1, beta2=s.beta2, eps=s.eps)
         return loss
 

@@ -33,3 +33,12 @@ class Volume:
     def box(self) -> Tensor:
         """[7] as kernels take it."""
         return torch.tensor([*self.low, *self.high, self.margin])
+
+
+def random_points(volume: Volume, count: int, generator: torch.Generator) -> Tensor:
+    """[count, 3] unit coordinates, even over the occupied cells; none where no cell is occupied."""
+    cells = (volume.cells == 0).nonzero()
+    if not len(cells):
+        return torch.empty(0, 3)
+    chosen = cells[torch.randint(len(cells), (count,), generator=generator)]
+    return ((chosen + torch.rand(count, 3, generator=generator)) / torch.tensor(volume.cells.shape)).contiguous()

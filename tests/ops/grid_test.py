@@ -29,6 +29,12 @@ def _cases(dtype: torch.dtype) -> dict[str, Case]:
     def hashed(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda table, u: op(table, nodes, u)
 
+    table = torch.arange(2 * 3 * 2).reshape(2, 3, 2).to(torch.int32) - 2  # two sites are empty
+    table[table < 0] = -1
+
+    def local(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda lines, u: op(lines, table, 0.7, u)
+
     def network(op: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
         return lambda p, x, shared: op(p, [9, 21, 16, 3], x, shared, row, **options)
 
@@ -40,6 +46,8 @@ def _cases(dtype: torch.dtype) -> dict[str, Case]:
         "vector matrix": (grid.vector_matrix, grid.vector_matrix_reference, [random(3, 6, 6, 8), random(3, 6, 8)], [u]),
         "tri-vector": (grid.tri_vector, grid.tri_vector_reference, [random(3, 6, 16)], [u]),
         "hash": (hashed(grid.hash_grid), hashed(grid.hash_grid_reference), [random(4, 256, 2)], [u]),
+        "local": (local(grid.local_tensors), local(grid.local_tensors_reference), [random(10, 3, 4, 8)], [u]),
+        "local 5": (local(grid.local_tensors), local(grid.local_tensors_reference), [random(10, 3, 2, 5)], [u]),
         "mlp": (network(mlp.mlp), network(mlp.reference), [0.3 * random(count), random(133, 4)], [random(11, 5)]),
         "mlp, squashed": (network(mlp.mlp, squash=True), network(mlp.reference, squash=True),
                           [0.3 * random(count), random(133, 4)], [random(11, 5)]),
