@@ -36,20 +36,11 @@ gaussian_rows<S> rows_of(const array<S>& mean, const array<S>& log_scale, const 
           n == 0 ? 0 : int(sh_rest.size() / (3 * n))};
 }
 
-// camera: rotation 9, translation 3, centre 3, fx fy cx cy, width height, near, dilation (float64 on purpose)
+// camera: float64 on purpose
 template <class S>
 view<S> view_of(const array<const double>& camera, int degree, bool antialiased) {
-  expect(camera.size() == 23, "camera must hold 23 numbers");
-  const double* c = camera.data();
-  view<S> v;
-  for (int i = 0; i < 9; ++i) v.rotation[i] = S(c[i]);
-  for (int i = 0; i < 3; ++i) v.translation[i] = S(c[9 + i]);
-  for (int i = 0; i < 3; ++i) v.centre[i] = S(c[12 + i]);
-  v.fx = S(c[15]), v.fy = S(c[16]), v.cx = S(c[17]), v.cy = S(c[18]);
-  v.width = S(c[19]), v.height = S(c[20]), v.near = S(c[21]), v.dilation = S(c[22]);
-  v.degree = degree;
-  v.antialiased = antialiased;
-  return v;
+  expect(camera.size() == kViewNumbers, "camera must hold 23 numbers");
+  return view_from<S>(camera.data(), degree, antialiased);
 }
 
 template <class S>

@@ -208,9 +208,7 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
         const auto& entry = chunk.entries[at];
         const blob<S>& one = entry.shape;
         const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
-        P alpha;
-        const auto counts = blob_alpha(wide, x - wide.mx, y - wide.my, T, alpha);
-        const P weight = select(counts, min(alpha, P(S(kAlphaMax))) * T, P(S(0)));
+        const P weight = blend_weight(wide, x - wide.mx, y - wide.my, T);
         for (int c = 0; c < CH; ++c) colour[c] = fma(weight, P(entry.channel[c]), colour[c]);
         T = T - weight;
       };
@@ -243,8 +241,6 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
   }
   s.scatter(s.at(state::kT, 0), transmittance, b.width);
 }
-
-inline constexpr int kSums = 12;  // 0 g, 1-2 g d, 3-5 g d d, 6-8 colour, 9 depth, 10-11 |position gradient|
 
 // Writes for every entry of the tile its sums over pixels to slots[slot][kSums].
 template <class P, int CH, bool ABS>
@@ -292,21 +288,16 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
     P colour[CH], sum[kSums];
     for (int c = 0; c < CH; ++c) colour[c] = P(r[kRed + c]);
     for (int i = 0; i < kSums; ++i) sum[i] = P(S(0));
-    const P zero{S(0)}, one_{S(1)}, limit{S(kAlphaMax)}, A{r[kA]}, B{r[kB]}, C{r[kC]};
+    const P A{r[kA]}, B{r[kB]}, C{r[kC]};
     while (todo) {
       const int k = __builtin_ctzll(todo);
       todo &= todo - 1;
       const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
-      P T = load<P>(s.at(state::kT, k)), raw;
-      const auto counts = blob_alpha(wide, dx, dy, T, raw);
-      const P alpha = min(raw, limit);
-      const P weight = select(counts, alpha * T, zero);
       P h = load<P>(s.at(state::kChannel, k)) * colour[0];
       for (int c = 1; c < CH; ++c) h = fma(load<P>(s.at(state::kChannel + c, k)), colour[c], h);
-      const P R = load<P>(s.at(state::kRest, k)) - weight * h;
+      P T = load<P>(s.at(state::kT, k)), R = load<P>(s.at(state::kRest, k)), weight;
+      const P g = blend_backward(wide, dx, dy, h, T, R, weight);  // dL/d log(opacity) at this pixel
       store(s.at(state::kRest, k), R);
-      const P g_alpha = T * h - R * rcp(one_ - alpha);
-      const P g = select(counts & (raw <= limit), g_alpha * alpha, zero);  // dL/d log(opacity) at this pixel
       const P gx = g * dx, gy = g * dy;
       sum[0] = sum[0] + g;
       sum[1] = sum[1] + gx;
@@ -319,7 +310,7 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
         sum[10] = sum[10] + abs(fma(A, gx, B * gy));
         sum[11] = sum[11] + abs(fma(B, gx, C * gy));
       }
-      store(s.at(state::kT, k), T - weight);
+      store(s.at(state::kT, k), T);
     }
     sum_lanes<ABS ? 12 : 6 + CH>(sum, out);
   }
@@ -336,15 +327,7 @@ void gather_sums(const S* records, const bins& b, const S* slots, S* g_records) 
         for (int j = 0; j < kSums; ++j) sum[j] += slots[int64_t(k) * kSums + j];
       const S* r = records + int64_t(b.order[i]) * kRecord;
       S* g = g_records + int64_t(b.order[i]) * kRecord;
-      g[kMx] = r[kA] * sum[1] + r[kB] * sum[2];
-      g[kMy] = r[kB] * sum[1] + r[kC] * sum[2];
-      g[kA] = S(-0.5) * sum[3];
-      g[kB] = -sum[4];
-      g[kC] = S(-0.5) * sum[5];
-      g[kOpacity] = sum[0] / r[kOpacity];
-      for (int j = 0; j < 4; ++j) g[kRed + j] = sum[6 + j];
-      g[kAbsX] = sum[10];
-      g[kAbsY] = sum[11];
+      record_gradient(r, sum, g);
     }
   });
 }

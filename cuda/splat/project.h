@@ -5,17 +5,10 @@
 
 #include "core/pack.h"
 #include "core/parallel.h"
-#include "record.h"
-#include "splat.h"
+#include "rows.h"
+#include "shade.h"
 
 namespace recon {
-
-// Parameters as rows; sh_rest holds `rest` coefficients x 3 per row.
-template <class S>
-struct gaussian_rows {
-  S *mean, *log_scale, *quaternion, *logit, *sh0, *sh_rest;
-  int rest;
-};
 
 // `columns` consecutive numbers of each of `count` rows -> one pack per column; missing lanes repeat row 0.
 template <class P>
@@ -74,20 +67,14 @@ inline void load_gaussian(const gaussian_rows<scalar_of<P>>& in, int64_t row, in
   load_rows<P>(in.logit + row, 1, count, 1, &out.logit);
 }
 
-inline int sh_count(int degree) { return (degree + 1) * (degree + 1); }
-
 // Colour of lanes from their coefficients; `raw` is before the clamp at zero.
 template <class P>
 inline void shade(const gaussian_rows<scalar_of<P>>& in, int64_t row, int count, int degree, const P* Y, P raw[3]) {
-  using S = scalar_of<P>;
   P dc[3], rest[45];
   load_rows<P>(in.sh0 + 3 * row, 3, count, 3, dc);
-  for (int c = 0; c < 3; ++c) raw[c] = fma(dc[c], Y[0], P(S(0.5)));
   const int used = sh_count(degree) - 1;
-  if (used == 0) return;
-  load_rows<P>(in.sh_rest + int64_t(3) * in.rest * row, 3 * in.rest, count, 3 * used, rest);
-  for (int k = 0; k < used; ++k)
-    for (int c = 0; c < 3; ++c) raw[c] = fma(rest[3 * k + c], Y[k + 1], raw[c]);
+  if (used) load_rows<P>(in.sh_rest + int64_t(3) * in.rest * row, 3 * in.rest, count, 3 * used, rest);
+  shade_raw(dc, rest, used + 1, Y, raw);
 }
 
 template <class P>
@@ -151,17 +138,11 @@ inline void project_pack_backward(const gaussian_rows<scalar_of<P>>& in, int64_t
   P dc[3], rest[45];
   load_rows<P>(in.sh0 + 3 * i, 3, count, 3, dc);
   if (used > 1) load_rows<P>(in.sh_rest + int64_t(3) * in.rest * i, 3 * in.rest, count, 3 * (used - 1), rest);
-  P g_colour[3];
-  for (int c = 0; c < 3; ++c) {
-    P sum = fma(dc[c], Y[0], P(S(0.5)));
-    for (int k = 1; k < used; ++k) sum = fma(rest[3 * (k - 1) + c], Y[k], sum);
-    g_colour[c] = select(sum > zero, g[kRed + c], zero);
-  }
+  P g_raw[3];
+  shade_backward(dc, rest, used, Y, g + kRed, g_raw, g_Y);
   for (int k = 0; k < used; ++k)
-    for (int c = 0; c < 3; ++c) out.sh[3 * k + c] = g_colour[c] * Y[k];
+    for (int c = 0; c < 3; ++c) out.sh[3 * k + c] = g_raw[c] * Y[k];
   if (used == 1) return;
-  for (int k = 1; k < used; ++k)
-    g_Y[k] = fma(g_colour[0], rest[3 * k - 3], fma(g_colour[1], rest[3 * k - 2], g_colour[2] * rest[3 * k - 1]));
   vec3<P> g_d{zero, zero, zero};
   sh_basis_backward(cam.degree, d.x, d.y, d.z, g_Y, g_d.x, g_d.y, g_d.z);
   view_direction_backward(d, inverse_length, g_d, out.geometry.mean);

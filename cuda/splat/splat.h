@@ -36,6 +36,21 @@ struct view {
   bool antialiased;
 };
 
+// From 23 numbers: rotation 9, translation 3, centre 3, fx fy cx cy, width height, near, dilation.
+inline constexpr int kViewNumbers = 23;
+template <class S>
+view<S> view_from(const double* c, int degree, bool antialiased) {
+  view<S> v;
+  for (int i = 0; i < 9; ++i) v.rotation[i] = S(c[i]);
+  for (int i = 0; i < 3; ++i) v.translation[i] = S(c[9 + i]);
+  for (int i = 0; i < 3; ++i) v.centre[i] = S(c[12 + i]);
+  v.fx = S(c[15]), v.fy = S(c[16]), v.cx = S(c[17]), v.cy = S(c[18]);
+  v.width = S(c[19]), v.height = S(c[20]), v.near = S(c[21]), v.dilation = S(c[22]);
+  v.degree = degree;
+  v.antialiased = antialiased;
+  return v;
+}
+
 // One Gaussian on the screen.
 template <class F>
 struct splat {
@@ -270,6 +285,32 @@ RECON_HD mask_of<F> blob_alpha(const blob<F>& b, const F& dx, const F& dy, const
   const F e = b.lo - q;
   alpha = exp2_near(e);
   return (e >= F(S(-kLog2Of255))) & (transmittance >= F(S(kTransmittanceMin)));
+}
+
+// Share of the ray that this Gaussian takes at a pixel; 0 where it does not count.
+template <class F>
+RECON_HD F blend_weight(const blob<F>& b, const F& dx, const F& dy, const F& transmittance) {
+  using S = scalar_of<F>;
+  F alpha;
+  const auto counts = blob_alpha(b, dx, dy, transmittance, alpha);
+  return select(counts, min(alpha, F(S(kAlphaMax))) * transmittance, F(S(0)));
+}
+
+// One step of the backward pass, front to back: h = (dL/dcolour) . colour of this Gaussian, `rest` = the same product
+// with all that is still to come, the background included. Moves both on; returns dL/d log(opacity) at this pixel.
+template <class F>
+RECON_HD F blend_backward(const blob<F>& b, const F& dx, const F& dy, const F& h, F& transmittance, F& rest,
+                          F& weight) {
+  using S = scalar_of<F>;
+  const F zero{S(0)}, one{S(1)}, limit{S(kAlphaMax)};
+  F raw;
+  const auto counts = blob_alpha(b, dx, dy, transmittance, raw);
+  const F alpha = min(raw, limit);
+  weight = select(counts, alpha * transmittance, zero);
+  rest = rest - weight * h;
+  const F g_alpha = transmittance * h - rest * rcp(one - alpha);
+  transmittance = transmittance - weight;
+  return select(counts & (raw <= limit), g_alpha * alpha, zero);
 }
 
 // Slopes of the lines on which q2 is smallest for given dx, and for given dy.

@@ -8,19 +8,6 @@
 
 namespace recon {
 
-struct adam_constants {
-  float beta1, beta2, eps;
-  float rate_scale;    // 1 / (1 - beta1^t)
-  float inverse_root;  // 1 / sqrt(1 - beta2^t)
-};
-
-// A parameter with its moments, `width` numbers a row.
-struct adam_rows {
-  float *param, *m, *v;
-  int width;
-  float rate;
-};
-
 // Rows [row, row + count) x width, contiguous; `row_bits` says which of them move. g is [count][width].
 template <class P>
 inline void adam_block(const adam_rows& t, int64_t row, int count, uint32_t row_bits, const float* g,

@@ -39,7 +39,7 @@ template <class P>
 struct Window {
   P w[kRadius + 1];
   RECON_HD Window() {
-    for (int i = 0; i <= kRadius; ++i) w[i] = P(scalar_of<P>(kWindow[i]));
+    for (int i = 0; i <= kRadius; ++i) w[i] = P(scalar_of<P>(window_tap(i)));
   }
 };
 

@@ -10,9 +10,12 @@ namespace recon::ssim {
 
 inline constexpr int kRadius = 5;
 inline constexpr int kTaps = 2 * kRadius + 1;
-// Gaussian, standard deviation 1.5, eleven taps that sum to one; the outer half up to the centre.
-inline constexpr double kWindow[kRadius + 1] = {0.00102838008447911, 0.007598758135239185, 0.03600077212843083,
-                                                0.10936068950970002, 0.2130055377112537,   0.26601172486179436};
+// Gaussian, standard deviation 1.5, eleven taps that sum to one; tap i of the outer half up to the centre.
+RECON_HD constexpr double window_tap(int i) {
+  constexpr double taps[kRadius + 1] = {0.00102838008447911, 0.007598758135239185, 0.03600077212843083,
+                                        0.10936068950970002, 0.2130055377112537,   0.26601172486179436};
+  return taps[i];
+}
 inline constexpr double kC1 = 1e-4;
 inline constexpr double kC2 = 9e-4;
 

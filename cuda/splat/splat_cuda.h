@@ -1,0 +1,59 @@
+// What the CUDA drivers of splatting offer to bind.cu. All pointers are to device memory; nothing here waits for the
+// device. Scratch memory is the caller's (torch's caching allocator).
+#pragma once
+
+#include "core/device.h"
+#include "rows.h"
+#include "tiles.h"
+
+namespace recon::gpu {
+
+using tile = tile_size<16, 16>;
+inline constexpr int kTilePixels = tile::width * tile::height;  // threads of a compositing block
+
+inline int tiles_across(int width) { return (width + tile::width - 1) / tile::width; }
+inline int tiles_down(int height) { return (height + tile::height - 1) / tile::height; }
+
+// project.cu
+void project(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, float* records, stream_t stream);
+void project_backward(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+                      const float* g_records, const gaussian_rows<float>& out, stream_t stream);
+
+// update.cu: backward of the projection and Adam in one pass over drawn rows; adds to *refused the drawn rows left
+// alone for a gradient that is not finite. tensors: mean, log_scale, quaternion, logit, sh0, sh_rest.
+void project_backward_adam(const adam_rows* tensors, int64_t rows, const view<float>& cam, const float* records,
+                           const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                           const adam_constants& constants, int* refused, stream_t stream);
+
+// lists.cu: two sorts. First all rows by depth (those that are not drawn last), with `begin` [rows + 1] = where the
+// tile entries of order[i] start; begin[rows] is how many there are. Scratch: depth_scratch_bytes(rows).
+size_t depth_scratch_bytes(int64_t rows);
+void sort_by_depth(const float* records, int64_t rows, int width, int height, uint32_t* order, uint32_t* begin,
+                   void* scratch, stream_t stream);
+// Then the `entries` in that order, stably by tile: tile_begin [tiles + 1]; per sorted entry its Gaussian and its slot
+// (the number it had before sorting). Scratch: tile_scratch_bytes(entries).
+size_t tile_scratch_bytes(int64_t entries);
+void sort_by_tile(const float* records, int64_t rows, int width, int height, const uint32_t* order,
+                  const uint32_t* begin, int64_t entries, uint32_t* tile_begin, uint32_t* row, uint32_t* slot,
+                  void* scratch, stream_t stream);
+
+struct tile_lists {
+  int width, height;
+  const uint32_t *tile_begin, *row, *slot;
+};
+
+// composite.cu: picture [channels][height][width], channels 3 or 4 (depth, without background).
+void composite(const float* records, const tile_lists& lists, int channels, const float* background, float* picture,
+               float* transmittance, stream_t stream);
+
+// composite_backward.cu. In `fixed_order` every tile entry has its own sums [entries][kSums], and the gradient is the
+// same bits in every run; else tiles add with atomics to sums [rows][kSums] (zeroed here), which needs less memory.
+struct backward_inputs {
+  const float *picture, *transmittance, *g_picture, *g_transmittance;  // the last may be null
+  int channels;
+  bool absolute, fixed_order;
+};
+void composite_backward(const float* records, int64_t rows, const tile_lists& lists, const backward_inputs& in,
+                        const uint32_t* order, const uint32_t* begin, float* sums, float* g_records, stream_t stream);
+
+}  // namespace recon::gpu

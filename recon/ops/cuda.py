@@ -1,0 +1,66 @@
+"""The CUDA kernels, where the package was built with nvcc and a GPU is there; and what to do where they are missing.
+
+`recon._native_cuda` holds the drivers of cuda/*/*.cu for a list of architectures; nothing is compiled at first use.
+They take scratch memory from torch's caching allocator and run on torch's current stream.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MODULE = "recon._native_cuda"
+
+
+class CudaMissing(RuntimeError):
+    """CUDA was asked for and cannot be had; the message says what to do."""
+
+
+def problem() -> str | None:
+    """Why CUDA cannot be used here and what to do about it, or None where it can."""
+    if not torch.backends.cuda.is_built():
+        return f"this PyTorch ({torch.__version__}) is a build without CUDA; install one with it: pip install torch"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no NVIDIA GPU; look at nvidia-smi, and at the driver's version"
+    if module() is None:
+        return ("Recon was installed without its CUDA kernels; put nvcc on PATH (CUDA toolkit, or pip install "
+                "nvidia-cuda-nvcc) and install Recon again")
+    return None
+
+
+@lru_cache(maxsize=1)
+def module() -> ModuleType | None:
+    """The compiled CUDA kernels, or None where the package has none."""
+    try:
+        return importlib.import_module(MODULE)
+    except ImportError:
+        return None
+
+
+def stream(device: torch.device) -> int:
+    """torch's current stream on a device, as the kernels take it; 0 for tensors of the processor."""
+    return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
+
+
+def scratch(like: Tensor, size: int, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """Uninitialised memory on the device of ``like``."""
+    return torch.empty(size, dtype=dtype, device=like.device)
+
+
+@lru_cache(maxsize=8)
+def none(device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An empty tensor: the kernels' word for an argument that is not given."""
+    return torch.empty(0, dtype=dtype, device=device)
+
+
+def kernels_for(tensor: Tensor) -> Any:
+    """The CUDA kernels for a tensor on a GPU. Raises CudaMissing with what to do where there are none."""
+    found = module()
+    if found is None:
+        raise CudaMissing(f"cannot work on {tensor.device}: {problem()}")
+    return found
