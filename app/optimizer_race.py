@@ -19,7 +19,8 @@ from recon.fit.plan import with_steps
 from recon.fit.system import System
 from recon.types import Capture
 
-MARKS = 12  # how often a first-order optimizer is measured
+MARKS = 10  # about so often an optimizer is measured
+_MOST_LOOKS = 16  # held-out views, evenly chosen
 _MEMORY = 1 << 30
 
 
@@ -117,7 +118,9 @@ def _run(name: str, capture: Capture, system: System, start: dict[str, Any], bef
         clock = time.process_time()
         fit.advance()
         seconds += time.process_time() - clock
-        if (system.steps - fit.step) % every == 0 or seconds >= limit:
+        due = seconds - curve.marks[-1].seconds >= limit / MARKS if limit < float("inf") else (
+            (system.steps - fit.step) % every == 0)
+        if due or seconds >= limit or fit.step == system.steps:
             curve.marks.append(_mark(fit, seconds))
     curve.reports = [asdict(r) for r in getattr(fit.optimizer, "reports", [])]
     return curve
@@ -125,7 +128,7 @@ def _run(name: str, capture: Capture, system: System, start: dict[str, Any], bef
 
 def _mark(fit: Fit, seconds: float) -> Mark:
     passes = fit.problem.passes.count
-    quality = fit.evaluate().psnr
+    quality = fit.evaluate(most_views=_MOST_LOOKS).psnr
     views = range(len(fit.capture.train))
     loss = 0.0
     for i in views:
@@ -166,6 +169,9 @@ def _copied(value: Any) -> Any:
 
 
 def with_budget(system: System, primitives: int) -> System:
-    """``system`` with at most so many primitives."""
-    return replace(system, strategies={
+    """``system`` with at most so many primitives, and no more at random in the beginning."""
+    field: Any = system.field
+    if getattr(field, "random_points", 0):
+        field = replace(field, random_points=min(field.random_points, primitives))
+    return replace(system, field=field, strategies={
         n: replace(s, budget=primitives) if getattr(s, "budget", 0) else s for n, s in system.strategies.items()})

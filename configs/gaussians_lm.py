@@ -59,6 +59,8 @@ def finishes(base: System) -> dict[str, System]:
     adam: Any = base.optimizer
     assert isinstance(adam, AdamSettings)
 
+    light = GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(12), line_search=1)
+
     def second(step: GaussNewton, **options: Any) -> System:
         return replace(still, steps=_MOST_STEPS, optimizer=LevenbergMarquardtSettings(
             steps=_MOST_STEPS, step=step, **options))
@@ -69,5 +71,8 @@ def finishes(base: System) -> dict[str, System]:
         "LM": second(LevenbergMarquardtSettings().step),
         "LM, paper damping": second(GaussNewton(PaperDamping(start=10.0, least=3.0), ConjugateGradients(5),
                                                 line_search=1)),
-        "LM, light damping": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(12)), curved=20),
+        "LM, blocks": second(replace(LevenbergMarquardtSettings().step, preconditioner="block")),
+        "LM, light": second(light, curved=20),
+        "LM, light, blocks": second(replace(light, preconditioner="block"), curved=20),
+        "local Newton": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1), "block")),
     }
