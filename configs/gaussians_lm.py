@@ -69,10 +69,8 @@ def finishes(base: System) -> dict[str, System]:
         "Adam": still,
         "Adam with dropout": replace(still, dropout=base.dropout),
         "LM": second(LevenbergMarquardtSettings().step),
-        "LM, paper damping": second(GaussNewton(PaperDamping(start=10.0, least=3.0), ConjugateGradients(5),
-                                                line_search=1)),
-        "LM, blocks": second(replace(LevenbergMarquardtSettings().step, preconditioner="block")),
-        "LM, light": second(light, curved=20),
+        "LM, light, paper damping": second(replace(light, damping=PaperDamping(start=1.0, least=0.03)), curved=20),
         "LM, light, blocks": second(replace(light, preconditioner="block"), curved=20),
+        "LM, coarse, blocks": second(replace(light, preconditioner="block"), coarse=2.0),
         "local Newton": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1), "block")),
     }

@@ -221,10 +221,11 @@ class Problem(Protocol):
         """
         ...
 
-    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0) -> Any:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, coarse: float = 1.0) -> Any:
         """The mean loss over ``views`` views (0 = all) with its curvature, see ``recon.optim.gauss_newton``.
 
         ``curved``: how many of them the products look at; ``tested``: of how many the value is taken (0 = all).
+        ``coarse``: the products look at pictures that are smaller by this factor.
         Only where every loss is ``Curved``.
         """
         ...

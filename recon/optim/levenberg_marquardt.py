@@ -37,6 +37,8 @@ class LevenbergMarquardtSettings:
     views: int = 0
     # views that the curvature is taken of (0 = all that a step looks at); gradient and diagonal see them all
     curved: int = 10
+    # pictures that the curvature is taken of are smaller by this factor
+    coarse: float = 1.0
     # views that decide whether a step is kept (0 = all that it looked at)
     tested: int = 12
     # damping, linear solver, line search
@@ -62,7 +64,7 @@ class LevenbergMarquardt:
         if problem.step < self.begin:
             return self.first.step(problem)
         s = self.settings
-        views = problem.least_squares(s.views, s.curved, s.tested)
+        views = problem.least_squares(s.views, s.curved, s.tested, s.coarse)
         report = s.step.step(views, self.memory)
         self.reports.append(report)
         return report.before
