@@ -221,11 +221,13 @@ class Problem(Protocol):
         """
         ...
 
-    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, coarse: float = 1.0) -> Any:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, coarse: float = 1.0, batches: int = 1
+                      ) -> Any:
         """The mean loss over ``views`` views (0 = all) with its curvature, see ``recon.optim.gauss_newton``.
 
         ``curved``: how many of them the products look at; ``tested``: of how many the value is taken (0 = all).
-        ``coarse``: the products look at pictures that are smaller by this factor.
+        ``coarse``: the products look at pictures that are smaller by this factor. ``batches``: parts of the views that
+        are solved apart.
         Only where every loss is ``Curved``.
         """
         ...

@@ -48,6 +48,7 @@ class ViewsProblem:
     phase    0..1, shifts which views are ``curved``
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
     passes   counts what is looked at, where somebody wants to know
+    batches  parts of the views that are solved apart; their steps are averaged (``weighted_mean``)
     coarse   products look at pictures that are smaller by this factor; gradient and diagonal see them whole
     poses    where given, the poses of the views are unknowns too: x ends with them, see ``pose_block``
     """
@@ -55,7 +56,7 @@ class ViewsProblem:
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
                  phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
-                 poses: Poses | None = None, coarse: float = 1.0) -> None:
+                 poses: Poses | None = None, coarse: float = 1.0, batches: int = 1) -> None:
         self.coarse = max(coarse, 1.0)
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
@@ -67,6 +68,12 @@ class ViewsProblem:
         self.warnings: list[str] = []  # read and emptied by the loop
         self.warned: list[str] = []  # what has been said, so that it is said once
         self.near: LinearViews | None = None
+        self.parts: tuple[ViewsProblem, ...] = ()
+        if batches > 1 and len(self.views) >= batches and poses is None:
+            self.parts = tuple(
+                ViewsProblem(field, system, observations, self.views[i::batches], scale=scale, curved=curved,
+                             phase=phase, memory=memory // batches, passes=self.passes, coarse=coarse)
+                for i in range(batches))
 
     def observe(self, view: int) -> Observation:
         seen = self.observations.get(view, self.scale)

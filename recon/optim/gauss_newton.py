@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, Protocol
 
 import torch
@@ -81,24 +81,13 @@ class GaussNewton:
 
     def step(self, problem: LeastSquares, memory: Memory) -> Report:
         """Moves x once, or leaves it as it was to the last bit; ``memory`` carries the damping to the next step."""
-        near = problem.linearise(self.preconditioner == "block")
-        before = near.value
-        if not math.isfinite(before):
-            raise FloatingPointError(f"the objective is {before} before the step")
         if math.isnan(memory.strength):
             memory.strength = self.damping.start
-        diagonal = near.diagonal
-        added = self.damping.term(diagonal, near.groups, memory.strength)
-        b = -near.gradient
-        solution = conjugate_gradients(lambda v: near.product(v).addcmul_(added, v), b,
-                                       near.inverse(added), self.solver)
-        d = solution.x
+        d, slope, bend, before, iterations = self.direction(problem, memory.strength)
         largest = float(d.abs().max()) if d.numel() else 0.0
         x = problem.read()
         if not math.isfinite(largest):
-            return self._rejected(memory, before, math.nan, solution.iterations)
-        # The model along d: its slope, and its curvature by H d = b - rest - added d, which costs no product.
-        slope, bend = -dot(b, d), dot(d, b - solution.rest - added * d)
+            return self._rejected(memory, before, math.nan, iterations)
         if largest > self.most_change:
             shorter = self.most_change / largest
             d, slope, bend = d * shorter, slope * shorter, bend * shorter * shorter
@@ -113,16 +102,58 @@ class GaussNewton:
         ratio = (before - best) / predicted if predicted > 0 else math.nan
         if not (best < before and ratio > self.least_ratio):
             problem.write(x)
-            return self._rejected(memory, before, ratio, solution.iterations)
+            return self._rejected(memory, before, ratio, iterations)
         problem.write(x + d * length)
         memory.strength = self.damping.accepted(memory.strength, ratio)
         memory.rejections = 0
-        return Report(True, before, best, ratio, solution.iterations, length)
+        return Report(True, before, best, ratio, iterations, length)
+
+    def direction(self, problem: LeastSquares, strength: float) -> tuple[Tensor, float, float, float, int]:
+        """The damped step [n], slope and curvature of the model along it, the objective now, and products made.
+
+        A problem with ``parts`` is solved part by part, and the solutions are averaged as in 3DGS-LM.
+        """
+        steps, diagonals, slope, bend, before, iterations = [], [], 0.0, 0.0, 0.0, 0
+        parts: Sequence[LeastSquares] = getattr(problem, "parts", None) or (problem,)
+        for part in parts:
+            near = part.linearise(self.preconditioner == "block")
+            if not math.isfinite(near.value):
+                raise FloatingPointError(f"the objective is {near.value} before the step")
+            diagonal, b = near.diagonal, -near.gradient
+            added = self.damping.term(diagonal, near.groups, strength)
+            solution = conjugate_gradients(partial(_damped_product, near, added), b, near.inverse(added), self.solver)
+            d = solution.x
+            # The model along d: its slope, and its curvature by H d = b - rest - added d, which costs no product.
+            slope -= dot(b, d) / len(parts)
+            bend += dot(d, b - solution.rest - added * d) / len(parts)
+            before += near.value / len(parts)
+            iterations += solution.iterations
+            steps.append(d)
+            diagonals.append(diagonal)
+        return weighted_mean(steps, diagonals), slope, bend, before, iterations
 
     def _rejected(self, memory: Memory, before: float, ratio: float, iterations: int) -> Report:
         memory.rejections += 1
         memory.strength = self.damping.rejected(memory.strength, memory.rejections)
         return Report(False, before, before, ratio, iterations, 0.0)
+
+
+def _damped_product(near: Linearisation, added: Tensor, v: Tensor) -> Tensor:
+    return near.product(v).addcmul_(added, v)
+
+
+def weighted_mean(steps: Sequence[Tensor], diagonals: Sequence[Tensor]) -> Tensor:
+    """Steps [n] that were solved apart, each parameter weighted by how much each part sees of it: its diag(J^T J) [n].
+
+    Source: Höllein et al., 3DGS-LM, arXiv 2409.12892.
+    """
+    if len(steps) == 1:
+        return steps[0]
+    total, weights = torch.zeros_like(steps[0]), torch.zeros_like(steps[0])
+    for d, m in zip(steps, diagonals, strict=True):
+        total.addcmul_(m, d)
+        weights += m
+    return total / (weights + 1e-12)
 
 
 @dataclass

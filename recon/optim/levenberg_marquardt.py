@@ -5,7 +5,8 @@ ICCV 2025, arXiv 2409.12892.
 Differences: the right-hand side is the gradient of the objective itself, SSIM coupling included, and J^T W J uses
 weights that bound the loss from above in place of residual square roots; gradient and diagonal are those of all views,
 while products look at a few, other ones in every step (a sub-sampled Newton method: Byrd, Chin, Neveitt, Nocedal, SIAM
-J. Optim. 2011), in place of batches that are solved apart and averaged; success is measured on the objective itself.
+J. Optim. 2011); batches that are solved apart and averaged, as there, are an option; success is measured on the
+objective itself.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class LevenbergMarquardtSettings:
     curved: int = 10
     # pictures that the curvature is taken of are smaller by this factor
     coarse: float = 1.0
+    # parts of the views that are solved apart; their steps are averaged (1 = all together)
+    batches: int = 1
     # views that decide whether a step is kept (0 = all that it looked at)
     tested: int = 12
     # damping, linear solver, line search
@@ -64,7 +67,7 @@ class LevenbergMarquardt:
         if problem.step < self.begin:
             return self.first.step(problem)
         s = self.settings
-        views = problem.least_squares(s.views, s.curved, s.tested, s.coarse)
+        views = problem.least_squares(s.views, s.curved, s.tested, s.coarse, s.batches)
         report = s.step.step(views, self.memory)
         self.reports.append(report)
         return report.before

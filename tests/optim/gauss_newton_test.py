@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,49 @@ def test_a_linear_problem_is_solved_by_one_undamped_step() -> None:
     problem = Residuals(lambda x: A @ x - b, torch.zeros(12, dtype=torch.float64))
     GaussNewton(PaperDamping(start=0.0), EXACT).step(problem, Memory())
     torch.testing.assert_close(problem.x, torch.linalg.lstsq(A, b[:, None]).solution[:, 0])
+
+
+class Apart:
+    """A sum of two problems in the same x that are solved apart."""
+
+    def __init__(self, first: Any, second: Any, x: Tensor) -> None:
+        self.x = x
+        self.parts = (Residuals(lambda x: first(x) * math.sqrt(2), x), Residuals(lambda x: second(x) * math.sqrt(2), x))
+
+    def read(self) -> Tensor:
+        return self.x.clone()
+
+    def write(self, x: Tensor) -> None:
+        self.x = x.clone()
+        for part in self.parts:
+            part.write(x)
+
+    def value(self) -> float:
+        return sum(part.value() for part in self.parts) / 2
+
+    def linearise(self, blocks: bool = False) -> Any:
+        raise AssertionError("the parts are linearised")
+
+
+@pytest.mark.parametrize("damping", [PaperDamping(), TrustRegion(floor=0.0)], ids=["paper", "trust"])
+def test_two_batches_that_see_disjoint_parameters_give_the_joint_solution(damping: Any) -> None:
+    A, B, a, b = _random(0, 30, 7), _random(1, 25, 5), _random(2, 30), _random(3, 25)
+
+    def first(x: Tensor) -> Tensor:
+        return A @ x[:7] - a
+
+    def second(x: Tensor) -> Tensor:
+        return B @ x[7:] - b
+
+    start = _random(4, 12)
+    damping = replace(damping, floor=0.0)  # the floor looks at the mean over all parameters, also those not seen
+    solver = GaussNewton(damping, EXACT, line_search=1)
+    apart, joint = Apart(first, second, start), Residuals(lambda x: torch.cat([first(x), second(x)]), start)
+    got, want = solver.step(apart, Memory()), solver.step(joint, Memory())
+    assert got.accepted
+    assert got.before == pytest.approx(want.before)
+    torch.testing.assert_close(apart.x, joint.x, rtol=1e-8, atol=1e-10)
+    assert (apart.x - start).norm() > 0.1
 
 
 class Boastful(Residuals):
