@@ -70,6 +70,21 @@ def work_of(rows: list[Tensor], camera: Camera, settings: Projection) -> Work:
     return Work(len(rows[0]), lists.visible, lists.instances, pixels, lists.block_visits * native.lanes / pixels)
 
 
+def bytes_per_gaussian(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[str, float]:
+    """Memory that grows with the Gaussians during a fit, by part; lists are those of this camera, both ways."""
+    n = max(len(rows[0]), 1)
+    parameters = sum(r.numel() * r.element_size() for r in rows) / n
+    records = _project(rows, camera, settings)
+    lists = native.SplatLists()
+    picture, transmittance = torch.empty(3, camera.height, camera.width), torch.empty(camera.height, camera.width)
+    native.splat_composite(lists, records, camera.width, camera.height, torch.zeros(3), picture, transmittance)
+    native.splat_composite_backward(lists, records, picture, transmittance, torch.zeros_like(picture), torch.empty(0),
+                                    False, torch.empty_like(records))
+    screen = 2 * records.shape[1] * records.element_size()
+    return {"parameters": parameters, "moments": 2 * parameters, "records and their gradient": screen,
+            "tile lists": lists.bytes / n}
+
+
 def step_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[str, float]:
     """Milliseconds of each phase of one training step, and their sum."""
     rows = [r.clone() for r in rows]

@@ -20,6 +20,7 @@ from torch import Tensor
 from recon.fit.session import Look, Picture, Session
 from recon.types import Camera
 from recon.viewer.crop import Crop, Frozen
+from recon.viewer.expense import Expense
 from recon.viewer.page import Page
 from recon.viewer.reproject import nearest, seen_by
 
@@ -124,6 +125,7 @@ class Stream:
         self._wake = threading.Condition()
         self._closed = False
         self._photos: OrderedDict[int, Tensor] = OrderedDict()
+        self._expense = Expense()
         self._thread = threading.Thread(target=self._run, name="recon-stream", daemon=True)
         self._thread.start()
 
@@ -148,12 +150,11 @@ class Stream:
                 _, (watcher, picture) = self._waiting.popitem(last=False)
             if watcher.gone or watcher.local:
                 continue
-            began = time.thread_time()
             try:
                 watcher.send(self.painted(watcher, picture), picture)
             except Exception as error:
                 self.session.warn(f"a picture could not be shown ({type(error).__name__}: {error})")
-            self.session.looks.spend(time.thread_time() - began)
+            self.session.looks.spend(self._expense.since())
 
     def painted(self, watcher: Watcher, picture: Picture) -> np.ndarray:
         """[height, width, 3] uint8 of what the watcher wants to see."""

@@ -41,6 +41,9 @@ class Arguments:
     # a file written by --json; ratios against it are printed
     baseline: Annotated[str | None, option("FILE", "none")] = None
 
+    # command of another program, with {steps} for its number of steps: its step is timed in turns with ours
+    peer: Annotated[str | None, option("CMD", "none")] = None
+
     # print JSON
     json: Annotated[bool, flag()] = False
 
@@ -57,6 +60,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon bench")
     from recon.app import benchmark, machine, sizes
     from recon.app.api import load
+    from recon.app.peer import race
     from recon.ops.splat import Projection
 
     scene = load(arguments.run)
@@ -83,6 +87,10 @@ def run(argv: Sequence[str]) -> int:
             "step_ms": benchmark.step_ms(rows, camera, settings),
             "frame_ms": benchmark.frame_ms(rows, camera, settings),
         }
+    result["bytes_per_gaussian"] = benchmark.bytes_per_gaussian(rows, camera, settings)
+    if arguments.peer is not None:
+        against = race(arguments.peer, lambda: benchmark.step_ms(rows, camera, settings)["whole step"])
+        result["peer"] = {**asdict(against), "ratio": against.ratio}
     if arguments.scaling:
         result["scaling"] = benchmark.scaling(gaussians, camera, settings)
     if arguments.json:
@@ -119,6 +127,12 @@ def _print(result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
             before = old["frame_ms"] if phase == "frame" else old["step_ms"].get(phase, float("nan"))
             line += f"{values[-1] / before:>11.2f}x"
         print(line)
+    parts = result["bytes_per_gaussian"]
+    print(f"bytes per Gaussian while fitting: {sum(parts.values()):,.0f} ("
+          + ", ".join(f"{name} {value:,.0f}" for name, value in parts.items()) + ")")
+    if "peer" in result:
+        print(f"peer {min(result['peer']['peer_ms']):.1f} to {max(result['peer']['peer_ms']):.1f} ms a step, "
+              f"{result['peer']['ratio']:.1f} times ours in the same run: {result['peer']['command']}")
     for row in result.get("scaling", []):
         print(f"{row['gaussians']:>8,} Gaussians {row['pixels']:>9,} pixels {row['ms']:>8.2f} ms "
               f"{row['lanes_per_pixel']:>6.1f} lanes/pixel {row['ns_per_pair']:>6.3f} ns/pair")
