@@ -24,6 +24,7 @@ class Arguments:
       recon bench runs/fox-gaussians-01 --size 270x480 --baseline tests/bench/baseline.json
       recon bench optimizers fox/ --out race/      (races optimizers; has its own --help)
       recon bench meshing fandisk.obj              (meshers against a known surface; has its own --help)
+      recon bench fits runs/fox runs/lego          (a table of finished runs; has its own --help)
     """
 
     # run folder
@@ -57,6 +58,10 @@ def run(argv: Sequence[str]) -> int:
         from recon.app.commands import _bench_meshing
 
         return _bench_meshing.run(argv[1:])
+    if argv[:1] == ["fits"]:
+        from recon.app.commands import _bench_fits
+
+        return _bench_fits.run(argv[1:])
     arguments = command_line.parse(Arguments, argv, prog="recon bench")
     from recon.app import benchmark, machine, sizes
     from recon.app.api import load
