@@ -71,7 +71,8 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         here = [r for r in rows if r.scene == scene and r.curve]
         short = [f"{r.method} {r.preset} {r.size[0]}x{r.size[1]}" for r in here]
         names = [n if short.count(n) == 1 else Path(r.run).name for n, r in zip(short, here, strict=True)]
-        lines = {n: [(s / 60, p) for s, p in r.curve] for n, r in zip(names, here, strict=True)}
+        lines: dict[str, Sequence[tuple[float, float]]] = {
+            n: [(s / 60, p) for s, p in r.curve] for n, r in zip(names, here, strict=True)}
         if lines:
             found.append(Panel(scene, "minutes", "PSNR of held-out views, dB", lines))
     return found
