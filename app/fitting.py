@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
 LEAST_MEMORY = 500_000_000  # torch and the program themselves take about 300 MB
+PROGRAM_MEMORY = 250_000_000
 PHOTO_SHARE = 0.4  # of the memory budget, for decoded photos; the rest is for torch, the scene and its gradients
 
 
@@ -213,7 +214,12 @@ class FitJob:
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
                                      f"memory ≤ {sizes.format_bytes(self.memory)}")
         self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume, until=until,
-                       memory=int(PHOTO_SHARE * self.memory))
+                       memory=int(PHOTO_SHARE * self.memory),
+                       scene_memory=int((1 - PHOTO_SHARE) * self.memory) - PROGRAM_MEMORY)
+        if self.capture.format == "run":
+            from recon.app import distilled
+
+            distilled.begin(self.fit, self.capture.root)
 
     def _config(self) -> dict[str, Any]:
         request = self.request
@@ -286,6 +292,10 @@ def read_scene(scene: str, format: str | None, holdout: int | None, poses: str |
     import recon.data as data
 
     path = Path(scene).expanduser().absolute()
+    if run_folder.is_run(path):
+        from recon.app import distilled
+
+        return distilled.capture_of(path)
     return data.read(path, format=format, holdout=8 if holdout is None else holdout,
                      poses=None if poses in (None, "auto") else poses, progress=_progress(report),
                      work_dir=_work_dir(path, runs))
@@ -295,8 +305,8 @@ def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Pa
     """``recon.data.prepare`` with its share of the memory budget."""
     import recon.data as data
 
-    return data.prepare(found, size=size, memory=int(PHOTO_SHARE * memory), progress=_progress(report),
-                        cache_dir=_work_dir(found.root.absolute(), runs) / "pixels")
+    kept = None if run_folder.is_run(found.root) else _work_dir(found.root.absolute(), runs) / "pixels"
+    return data.prepare(found, size=size, memory=int(PHOTO_SHARE * memory), progress=_progress(report), cache_dir=kept)
 
 
 def read_again(config: dict[str, Any], runs: Path, moved_to: str | None = None) -> Capture:

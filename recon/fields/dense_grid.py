@@ -35,8 +35,8 @@ class DenseGridField(VolumeField):
     def feature_width(self) -> int:  # type: ignore[override]
         return self.settings.channels
 
-    def bytes_per_voxel(self) -> float:
-        return 4.0 * (self.settings.channels + 1)
+    def bytes_at(self, voxels: float) -> float:
+        return 4.0 * (self.settings.channels + 1) * voxels
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         return {"density": torch.zeros(*self.size, 1), "features": torch.zeros(*self.size, self.settings.channels)}

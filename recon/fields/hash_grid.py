@@ -65,14 +65,16 @@ class HashGridField(VolumeField):
     @property
     def slots(self) -> int:
         """Of every level: no more than would fill twice the finest grid the photos support."""
+        return self._slots_for(self.most_voxels)
+
+    def _slots_for(self, voxels: float) -> int:
         wanted = 1 << self.settings.log2_slots
-        while wanted > 2 * self.most_voxels and wanted > 256:
+        while wanted > 2 * voxels and wanted > 256:
             wanted >>= 1
         return wanted
 
-    def bytes_per_voxel(self) -> float:
-        s = self.settings
-        return 4.0 * s.levels * s.channels * (1 << s.log2_slots) / max(s.voxels, 1)
+    def bytes_at(self, voxels: float) -> float:
+        return 4.0 * self.settings.levels * self.settings.channels * self._slots_for(voxels)
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         s = self.settings

@@ -72,13 +72,13 @@ class LocalTensorField(VolumeField):
         s = self.settings
         return max(round(self.voxels ** (1 / 3) * 2 * s.reach / s.sites[scale]) + 1, 3)
 
-    def bytes_per_voxel(self) -> float:
-        """With tensors at a third of the sites, more than surfaces ever fill at the finest scale."""
-        s, total = self.settings, 0.0
-        side = s.voxels ** (1 / 3)
+    def bytes_at(self, voxels: float) -> float:
+        """With tensors at a third of the sites, more than surfaces fill at the finest scale."""
+        s, side = self.settings, voxels ** (1 / 3)
+        total = 4.0 * min(s.coarse_voxels, voxels) * (1 + s.coarse_channels)
         for n, a, b in zip(s.sites, s.density_rank, s.colour_rank):
-            total += n**3 / 3 * 3 * (side * 2 * s.reach / n + 1) * (a + b) * 4
-        return total / s.voxels
+            total += n**3 * (side * 2 * s.reach / n + 1) * (a + b) * 4
+        return total
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         s = self.settings

@@ -44,9 +44,9 @@ class FactoredField(VolumeField):
     def nodes(self) -> int:
         return max(round(self.voxels ** (1 / 3)), 4)
 
-    def bytes_per_voxel(self) -> float:
-        s = self.settings
-        return 12.0 * (s.density_rank + s.colour_rank) * s.voxels ** (-1 / 3)
+    def bytes_at(self, voxels: float) -> float:
+        s, n = self.settings, voxels ** (1 / 3)
+        return 12.0 * (s.density_rank + s.colour_rank) * (n + n * n if s.form == "vm" else n)
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         s, n = self.settings, self.nodes

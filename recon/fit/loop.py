@@ -29,11 +29,12 @@ class Fit:
     checkpoint_every_s, evaluate_every_s   seconds between saves and looks at the held-out views; they cost time but
                        never change the result
     memory             bytes for prepared photos
+    scene_memory       bytes for the scene, its gradients and moments; None = what is free
     """
 
     def __init__(self, capture: Capture, system: System, *, seed: int = 0, folder: Path | None = None,
                  resume: bool = False, until: int | None = None, checkpoint_every_s: float = 60.0,
-                 evaluate_every_s: float = 20.0, memory: int = 1 << 30) -> None:
+                 evaluate_every_s: float = 20.0, memory: int = 1 << 30, scene_memory: int | None = None) -> None:
         self.capture, self.system, self.seed = capture, system, seed
         self.folder, self.until = folder, system.steps if until is None else until
         self.checkpoint_every_s, self.evaluate_every_s = checkpoint_every_s, evaluate_every_s
@@ -46,6 +47,8 @@ class Fit:
         self._started_at = time.monotonic()
 
         self.field: Any = system.field.build()
+        if scene_memory is not None and hasattr(self.field, "limit_memory"):
+            self.field.limit_memory(scene_memory)
         state = self._saved_state() if resume else None
         if state is None:
             self.field.initialise(capture, seed)
@@ -77,6 +80,10 @@ class Fit:
     @property
     def stopping(self) -> bool:
         return self._stop
+
+    def begin_at(self, step: int, seconds: float) -> None:
+        """What was done before the loop counts as ``step`` steps in ``seconds``."""
+        self.problem.step, self._seconds_before = step, seconds
 
     def leave_out(self, seconds: float) -> None:
         """Time that was no fitting (a pause): it is not counted."""

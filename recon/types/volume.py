@@ -42,3 +42,25 @@ def random_points(volume: Volume, count: int, generator: torch.Generator) -> Ten
         return torch.empty(0, 3)
     chosen = cells[torch.randint(len(cells), (count,), generator=generator)]
     return ((chosen + torch.rand(count, 3, generator=generator)) / torch.tensor(volume.cells.shape)).contiguous()
+
+
+def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
+    """[n, 3] points -> unit coordinates; what lies outside is contracted into the shell, or is outside 0..1."""
+    low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    q = (x_world - 0.5 * (high + low)) / (0.5 * (high - low))
+    far = q.abs().amax(1, keepdim=True)
+    if volume.margin > 0:
+        shell = (1 + volume.margin - volume.margin / far.clamp_min(1)) / far.clamp_min(1)
+        q = torch.where(far > 1, q * shell, q)
+    return 0.5 + 0.5 * q / (1 + volume.margin)
+
+
+def world_from_unit(volume: Volume, u: Tensor) -> Tensor:
+    """The inverse of ``unit_from_world`` for 0 <= u <= 1; a shell's outer rim is infinitely far and held below."""
+    low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    q = (2 * u - 1) * (1 + volume.margin)
+    if volume.margin > 0:
+        far = q.abs().amax(1, keepdim=True)
+        distance = volume.margin / (1 + volume.margin - far).clamp_min(1e-3 * volume.margin)
+        q = torch.where(far > 1, q / far.clamp_min(1) * distance, q)
+    return 0.5 * (high + low) + 0.5 * (high - low) * q

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,11 @@ from tiny_capture import tiny_capture
 
 from recon.errors import InputError
 from recon.fields.dense_grid import DenseGridField, DenseGridSettings
+from recon.fields.hash_grid import HashGridSettings
+from recon.fields.local_tensors import LocalTensorSettings
 from recon.fields.parts.volume_field import resampled
+from recon.fields.pyramid import PyramidSettings
+from recon.fields.vector_matrix import FactoredSettings
 from recon.fit.photos import Observations
 from recon.fit.system import System
 from recon.losses.s3im import S3im, ssim_of_windows
@@ -95,12 +100,23 @@ def test_too_many_voxels_are_refused_with_a_number_that_fits(monkeypatch: pytest
     import psutil
 
     class Memory:
-        available = 100_000
+        available = 300_000
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
     with pytest.raises(InputError, match="voxels") as error:
         DenseGridField(DenseGridSettings()).initialise(tiny_capture(), 0)
-    assert "--field.voxels" in str(error.value.fix)
+    fits = int(str(error.value.fix).split("--field.voxels ")[1])
+    DenseGridField(DenseGridSettings(voxels=fits)).initialise(tiny_capture(), 0)
+
+
+@pytest.mark.parametrize("settings", [DenseGridSettings(), HashGridSettings(), FactoredSettings(),
+                                      LocalTensorSettings(), PyramidSettings(DenseGridSettings())])
+def test_the_memory_budget_is_kept_by_every_volume(settings: Any) -> None:
+    field = settings.build()
+    field.limit_memory(150_000)
+    with pytest.raises(InputError, match=r"0\.00 GB are there") as error:
+        field.initialise(tiny_capture(), 0)
+    assert "--memory" in str(error.value.fix)
 
 
 def test_s3im_of_equal_pictures_is_zero_and_its_gradient_is_right() -> None:

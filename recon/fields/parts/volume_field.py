@@ -65,17 +65,19 @@ class VolumeField:
         self.voxels = 8.0
         self.most_voxels = 8.0
         self.shift = 0.0
+        self.memory: int | None = None  # bytes that parameters, gradients and moments may take
 
     # ------------------------------------------------------------ for a representation to fill in
 
     feature_width = 0
+    path = ""  # of ``settings`` in the settings of the method
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Parameters besides ``decoder``, at ``size``."""
         raise NotImplementedError
 
-    def bytes_per_voxel(self) -> float:
-        """Of the parameters; to check the size against the memory there is."""
+    def bytes_at(self, voxels: float) -> float:
+        """Of the parameters at that many voxels; to check the size against the memory there is."""
         raise NotImplementedError
 
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
@@ -107,11 +109,7 @@ class VolumeField:
         s = self.settings
         pixels = sum(v.camera.width * v.camera.height for v in capture.train)
         self.most_voxels = float(max(min(s.voxels, pixels // 2), 512))
-        needed, free = self.most_voxels * self.bytes_per_voxel() * _COPIES, psutil.virtual_memory().available
-        if needed > 0.8 * free:
-            fits = int(0.8 * free / (self.bytes_per_voxel() * _COPIES))
-            raise InputError(f"{int(self.most_voxels):,} voxels need {needed / 1e9:.1f} GB of {free / 1e9:.1f} free",
-                             fix=f"Use fewer: --field.voxels {fits // 1000 * 1000}")
+        self._check_memory()
         cells = max(min(s.cells, round(1.2 * self.most_voxels ** (1 / 3))), 8)
         self.region = region_of(capture, cells, s.margin)
         self.cells = distances(self.region.occupied)
@@ -121,6 +119,25 @@ class VolumeField:
         params = self.build_params(generator)
         params["decoder"] = initial(self.decoder_sizes, generator)
         self.params = Params(params)
+
+    def limit_memory(self, memory: int) -> None:
+        """Says how many bytes the fit may use for this field, before ``initialise``."""
+        self.memory = memory
+
+    def _check_memory(self) -> None:
+        """Raises InputError with the number of voxels that fits, before anything is allocated."""
+        free = int(0.8 * psutil.virtual_memory().available)
+        allowed = free if self.memory is None else min(free, self.memory)
+        needed = _COPIES * self.bytes_at(self.most_voxels)
+        if needed > allowed:
+            fits = self.most_voxels
+            while fits > 1000 and _COPIES * self.bytes_at(fits) > allowed:
+                fits *= 0.95
+            fits = max(int(fits) // 1000 * 1000, 1000)
+            raise InputError(f"{int(self.most_voxels):,} voxels need {needed / 1e9:.2f} GB, and "
+                             f"{allowed / 1e9:.2f} GB are there for them",
+                             fix=f"Use fewer: --field.{self.path}voxels {fits}" + (
+                                 "" if allowed == free else ", or allow more with --memory"))
 
     @property
     def num_primitives(self) -> int:

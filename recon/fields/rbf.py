@@ -1,0 +1,92 @@
+"""Colour by one layer of Gaussian kernels in feature space, in place of the small network of any volume.
+
+Source: Bouzidi, Laga, Wannous, "Gaussian RBFNet" (later "GNF: Gaussian neural fields"), 2025, arXiv 2503.06762. Of the
+paper only abstract and overviews were read: kernels of diagonal width with learned centres follow it, numbers are ours.
+Features are divided by their root mean square over the first batches, so that kernels reach them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.fields.parts.volume_field import VolumeSettings, direction_encoding
+from recon.fields.parts.wrapped import WrappedField
+from recon.ops.elementwise import sigmoid
+from recon.ops.rbf import rbf
+
+_VIEW = 8  # numbers that the direction is projected to
+_SLOW = 0.99  # of the running mean square of features
+
+
+@dataclass(frozen=True)
+class RbfSettings:
+    """How many kernels, on top of what."""
+
+    # the volume whose colour network is replaced: its settings are those of the method it comes from
+    inner: VolumeSettings = field(default_factory=VolumeSettings)
+    # Gaussian kernels
+    kernels: int = 128
+
+    def build(self) -> RbfField:
+        return RbfField(self)
+
+
+class RbfField(WrappedField):
+    """Parameters: "0.NAME" of the volume; centres and sharpness (logarithms) [kernels, features + 8], weights [kernels,
+    3], bias [3], view [27, 8]. ``decoder`` is not used."""
+
+    wrapping: RbfSettings
+
+    def __init__(self, settings: RbfSettings) -> None:
+        super().__init__(settings, 1)
+        self.mean_square = 0.0
+
+    @property
+    def feature_width(self) -> int:  # type: ignore[override]
+        return self.parts[0].feature_width
+
+    @property
+    def decoder_sizes(self) -> list[int]:
+        return [1, 1]
+
+    def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
+        out = super().build_params(generator)
+        k, c = self.wrapping.kernels, self.feature_width + _VIEW
+        return out | {
+            "centres": torch.randn(k, c, generator=generator),
+            "sharpness": torch.full((k, c), -0.5 * torch.log(torch.tensor(2.0 * c)).item()),
+            "weights": 0.1 * torch.randn(k, 3, generator=generator),
+            "bias": torch.zeros(3),
+            "view": torch.randn(27, _VIEW, generator=generator) / 27**0.5,
+        }
+
+    def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.parts[0].density_and_more(u, footprint)
+
+    def density(self, u: Tensor, footprint: Tensor) -> Tensor:
+        return self.parts[0].density(u, footprint)
+
+    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        return self.parts[0].features(u, footprint)
+
+    def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, more: Tensor | None
+                 ) -> Tensor:
+        p = self.params
+        z = self.features(u, footprint) if more is None else more
+        if torch.is_grad_enabled() and len(z):
+            now = float(z.detach().square().mean())
+            self.mean_square = now if self.mean_square == 0 else _SLOW * self.mean_square + (1 - _SLOW) * now
+        z = z / max(self.mean_square, 1e-4) ** 0.5
+        view = (direction_encoding(direction_world) @ p["view"]).index_select(0, ray.long())
+        return sigmoid(rbf(torch.cat([z, view], dim=1), p["centres"], p["sharpness"], p["weights"], p["bias"]))
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"mean_square": self.mean_square}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.mean_square = float(state["mean_square"])
