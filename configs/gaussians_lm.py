@@ -71,6 +71,5 @@ def finishes(base: System) -> dict[str, System]:
         "LM": second(LevenbergMarquardtSettings().step),
         "LM, light, paper damping": second(replace(light, damping=PaperDamping(start=1.0, least=0.03)), curved=20),
         "LM, light, blocks": second(replace(light, preconditioner="block"), curved=20),
-        "LM, coarse, blocks": second(replace(light, preconditioner="block"), coarse=2.0),
         "local Newton": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1), "block")),
     }

@@ -153,7 +153,6 @@ class Linear(Protocol):
         """Empty blocks: ``values``, and ``inverse(added, diagonal)``, a function that multiplies rows in place."""
         ...
 
-
     def camera_columns(self) -> Tensor:
         """[6, 3, height, width]: how the picture changes as the camera turns about its x, y, z (radians) and moves
         along them (scene units)."""
@@ -221,13 +220,11 @@ class Problem(Protocol):
         """
         ...
 
-    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, coarse: float = 1.0, batches: int = 1
-                      ) -> Any:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, batches: int = 1) -> Any:
         """The mean loss over ``views`` views (0 = all) with its curvature, see ``recon.optim.gauss_newton``.
 
         ``curved``: how many of them the products look at; ``tested``: of how many the value is taken (0 = all).
-        ``coarse``: the products look at pictures that are smaller by this factor. ``batches``: parts of the views that
-        are solved apart.
+        ``batches``: parts of the views that are solved apart.
         Only where every loss is ``Curved``.
         """
         ...

@@ -102,8 +102,7 @@ class FitProblem:
     def _posed(self, seen: Observation) -> Observation:
         return seen if self.poses is None else replace(seen, camera=self.poses.camera(seen.index, seen.camera))
 
-    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, coarse: float = 1.0, batches: int = 1
-                      ) -> ViewsProblem:
+    def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, batches: int = 1) -> ViewsProblem:
         """The mean loss over ``views`` training views (0 = all), for second-order optimizers; see ``ViewsProblem``."""
         n = len(self.observations)
         chosen = [i for i in range(n) if i not in self._lost]
@@ -114,8 +113,7 @@ class FitProblem:
         self.seen = self._posed(self.observations.get(chosen[0], self.scale(self.step)))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
                                curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes,
-                               poses=self.poses, coarse=coarse if self.poses is None else 1.0,
-                               batches=batches)
+                               poses=self.poses, batches=batches)
         problem.warnings, problem.warned = self.warnings, self._warned
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)

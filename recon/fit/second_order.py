@@ -49,15 +49,13 @@ class ViewsProblem:
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
     passes   counts what is looked at, where somebody wants to know
     batches  parts of the views that are solved apart; their steps are averaged (``weighted_mean``)
-    coarse   products look at pictures that are smaller by this factor; gradient and diagonal see them whole
     poses    where given, the poses of the views are unknowns too: x ends with them, see ``pose_block``
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
                  phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
-                 poses: Poses | None = None, coarse: float = 1.0, batches: int = 1) -> None:
-        self.coarse = max(coarse, 1.0)
+                 poses: Poses | None = None, batches: int = 1) -> None:
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
@@ -72,7 +70,7 @@ class ViewsProblem:
         if batches > 1 and len(self.views) >= batches and poses is None:
             self.parts = tuple(
                 ViewsProblem(field, system, observations, self.views[i::batches], scale=scale, curved=curved,
-                             phase=phase, memory=memory // batches, passes=self.passes, coarse=coarse)
+                             phase=phase, memory=memory // batches, passes=self.passes)
                 for i in range(batches))
 
     def observe(self, view: int) -> Observation:
@@ -84,14 +82,6 @@ class ViewsProblem:
     def draw(self, seen: Observation) -> Linear:
         return self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
                                               background=seen.background)
-
-    def smaller(self, seen: Observation, weights: Tensor) -> tuple[Linear, Tensor]:
-        """The picture that products look at, and its weights: each pixel counts for those it replaces."""
-        height, width = weights.shape[1:]
-        size = max(round(height / self.coarse), 1), max(round(width / self.coarse), 1)
-        small = replace(seen, camera=seen.camera.scaled(size[1], size[0]))
-        pooled = torch.nn.functional.adaptive_avg_pool2d(weights, size) * (height * width / (size[0] * size[1]))
-        return self.draw(small), pooled
 
     def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
         """All losses of one view; raises InputError naming the loss and the view where one is not finite."""
@@ -177,7 +167,7 @@ class LinearViews:
             value, u, weights = problem.curvature(picture.picture, seen)
             weights = weights * self._share
             picture.vjp_(u * self._share, g)
-            if blocks and self.blocks is None:
+            if blocks and self.blocks is None and hasattr(picture, "blocks"):
                 self.blocks = picture.blocks()
             if self.blocks is None:
                 picture.diagonal_(weights, diagonal)
@@ -192,8 +182,6 @@ class LinearViews:
                     free -= columns.numel() * 4
             if view not in problem.curved:
                 continue
-            if problem.coarse > 1.0:
-                picture, weights = problem.smaller(seen, weights)
             free -= picture.nbytes + weights.numel() * 4
             if free >= 0:
                 self._kept[view] = (picture, weights)
@@ -225,8 +213,7 @@ class LinearViews:
             return self._kept[view]
         seen = self.problem.observe(view)
         picture = self.problem.draw(seen)
-        weights = self.problem.curvature(picture.picture, seen)[2] * self._share
-        return (picture, weights) if self.problem.coarse == 1.0 else self.problem.smaller(seen, weights)
+        return picture, self.problem.curvature(picture.picture, seen)[2] * self._share
 
     def _product_with_poses(self, block: PoseBlock, v: Tensor, out: Tensor, along: list[Tensor], to: list[Tensor]
                             ) -> Tensor:

@@ -20,6 +20,7 @@ from recon.optim.adam import AdamSettings
 from recon.optim.damping import TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory, Report
 from recon.optim.linear import ConjugateGradients
+from recon.optim.touched_adam import TouchedAdamSettings
 from recon.params import RowChange
 from recon.protocols import Problem
 
@@ -29,7 +30,7 @@ class LevenbergMarquardtSettings:
     """First-order steps until the structure has settled, then ``steps`` second-order ones at the end of the fit."""
 
     # the optimizer of the steps before
-    warm_up: AdamSettings = field(default_factory=AdamSettings)
+    warm_up: AdamSettings | TouchedAdamSettings = field(default_factory=AdamSettings)
     # second-order steps, the last ones of the fit
     steps: int = 6
     # share of its schedules that the first optimizer has gone through when it hands over
@@ -38,8 +39,6 @@ class LevenbergMarquardtSettings:
     views: int = 0
     # views that the curvature is taken of (0 = all that a step looks at); gradient and diagonal see them all
     curved: int = 10
-    # pictures that the curvature is taken of are smaller by this factor
-    coarse: float = 1.0
     # parts of the views that are solved apart; their steps are averaged (1 = all together)
     batches: int = 1
     # views that decide whether a step is kept (0 = all that it looked at)
@@ -67,7 +66,7 @@ class LevenbergMarquardt:
         if problem.step < self.begin:
             return self.first.step(problem)
         s = self.settings
-        views = problem.least_squares(s.views, s.curved, s.tested, s.coarse, s.batches)
+        views = problem.least_squares(s.views, s.curved, s.tested, s.batches)
         report = s.step.step(views, self.memory)
         self.reports.append(report)
         return report.before

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.march import composite, sample, weights
+from recon.renderers.differenced import DifferencedPicture
 from recon.types import Camera, Rays, Render
 
 
@@ -64,6 +65,13 @@ class MarchRenderer:
         rgb = joined("rgb")
         assert rgb is not None
         return Render(rgb, joined("depth"), joined("normal"), joined("opacity"))
+
+    def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> DifferencedPicture:
+        """The picture as a linear function of the parameters, for second-order optimizers."""
+        def draw() -> Tensor:
+            return self.render(field, camera, background=background).rgb.permute(2, 0, 1)
+
+        return DifferencedPicture(draw, [t for _, t in field.params.items()])
 
     def render_rays(self, field: Any, rays: Rays, *, background: Tensor | None = None,
                     want: Collection[str] = ("rgb",)) -> Render:

@@ -180,18 +180,6 @@ def test_views_in_batches_lower_the_loss(capture: Capture) -> None:
     assert report.after < 0.8 * report.before
 
 
-def test_smaller_pictures_stand_for_the_whole(capture: Capture) -> None:
-    """Their curvature is of the same size and direction; gradient and diagonal do not change."""
-    fit = _near_the_truth(capture, _system())
-    whole, small = (fit.problem.least_squares(coarse=c).linearise() for c in (1.0, 2.0))
-    assert torch.equal(whole.gradient, small.gradient)
-    assert torch.equal(whole.diagonal, small.diagonal)
-    v = whole.gradient / whole.diagonal.clamp_min(1e-3 * float(whole.diagonal.mean()))
-    a, b = whole.product(v), small.product(v)
-    assert float(a @ b) > 0.9 * float(a.norm() * b.norm())
-    assert 0.5 < float(v @ b) / float(v @ a) < 1.5
-
-
 def test_views_are_spread_and_drawn_from_the_step(capture: Capture) -> None:
     fit = _near_the_truth(capture, _system())
     first = fit.problem.least_squares(3).views
