@@ -44,7 +44,7 @@ class Arguments:
 
 def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon export")
-    from recon.app.viewing import is_mesh
+    from recon.app.sources import is_mesh
     from recon.export import mesh_suffixes, splat_suffixes
 
     source, out = Path(arguments.source).expanduser(), Path(arguments.out).expanduser()

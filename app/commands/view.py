@@ -41,11 +41,11 @@ class Arguments:
 
 def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon view")
-    from recon.app import reporters, viewing
+    from recon.app import reporters, sources, viewing
 
     viewing.check_options(arguments.port, 0.2)
     reporter = reporters.make(quiet=False, json_lines=False)
-    session, page = viewing.open_source(Path(arguments.source).expanduser(), reporter)
+    session, page = sources.open_source(Path(arguments.source).expanduser(), reporter)
     viewer = viewing.open_viewer(session, page, arguments.host, arguments.port, reporter)
     session.start()
     reporter.line("", "Ctrl-C ends it.")

@@ -14,7 +14,7 @@ from tiny_capture import camera_at, tiny_capture
 from watching import CHROMIUM, FLAGS, PAINT
 
 from recon.app import video
-from recon.app.viewing import _meshing
+from recon.app.pages import meshing_of
 from recon.configs import gaussians
 from recon.fit.loop import Fit
 from recon.fit.session import Session
@@ -48,7 +48,7 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
                     torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), capture.views, folder=tmp_path,
                     command="recon fit tiny --seed 0", notes=("one photo was cut short",),
                     write_video=video.write_mp4, mesh=mesh, schedule=((100, "full resolution"),),
-                    **(_meshing(capture) if capture_meshing else {}))
+                    **(meshing_of(capture) if capture_meshing else {}))
         shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
         made.append(shown)
         if start:

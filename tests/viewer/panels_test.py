@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians, tiny_capture
 from watching import PAINT, choose, control, has_picture, pixels, wait_for, watcher_of
 
-from recon.app import pictures, viewing
+from recon.app import pages, pictures, sources, viewing
 from recon.app.reporters import make as make_reporter
 from recon.configs import gaussians
 from recon.export import read_mesh, write_mesh
@@ -117,7 +117,7 @@ def test_ramps_are_colours(name: str) -> None:
 
 def test_the_schedule_is_marked_on_the_curves() -> None:
     system = replace(gaussians.PRESETS["fast"], steps=1000, resolution=Resolution(2.0, 0.4))
-    schedule = viewing.schedule_of(system)
+    schedule = pages.schedule_of(system)
     assert (400, "full resolution") in schedule
     assert (200, "sh degree 1") in schedule
     assert (600, "densify ends") in schedule
@@ -208,8 +208,8 @@ def test_a_mesh_file_in_the_browser(tmp_path: Path, open_page: Any) -> None:
     pytest.importorskip("viser")
     file = tmp_path / "cube.glb"
     write_mesh(file, cube())
-    assert viewing.is_mesh(file)
-    session, page = viewing.open_source(file, make_reporter(quiet=True, json_lines=False))
+    assert sources.is_mesh(file)
+    session, page = sources.open_source(file, make_reporter(quiet=True, json_lines=False))
     viewer = viewing.open_viewer(session, page, "127.0.0.1", 0, make_reporter(quiet=True, json_lines=False))
     try:
         session.start()
@@ -288,7 +288,7 @@ def test_the_time_slider_moves_the_scene(open_page: Any) -> None:
 
 
 def test_meshes_are_exported_with_up_where_the_format_has_it() -> None:
-    frame = viewing._meshing(tiny_capture())["mesh_frame"]
+    frame = pages.meshing_of(tiny_capture())["mesh_frame"]
     up = torch.tensor([[0.0, 0.0, 1.0]])  # of the tiny capture
     assert frame(".glb", Similarity()).points(up).round().tolist() == [[0.0, 1.0, 0.0]]
     assert frame(".stl", Similarity()).points(up).round().tolist() == [[0.0, 0.0, 1.0]]
