@@ -7,7 +7,10 @@ RUN := runs/sample
 bin := $(VENV)/bin
 sources := $(shell find cuda -type f) CMakeLists.txt pyproject.toml
 
-.PHONY: demo test lint dev cuda-check arm64-check typing clean
+# Where no GPU could load it, the CUDA module is not built here (make cuda-check compiles it all the same).
+export RECON_CUDA ?= $(if $(shell command -v nvidia-smi),AUTO,OFF)
+
+.PHONY: demo test test-gpu lint dev cuda-check executor-asan arm64-check typing clean
 
 demo: $(VENV)/installed
 	@test ! -e $(RUN) || { echo "$(RUN) is there already; showing where it is. Remove it to fit again."; }
@@ -27,12 +30,15 @@ lint: $(VENV)/installed-lint typing
 	$(bin)/clang-format --dry-run --Werror $$(git ls-files 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu')
 	$(bin)/mypy
 
-# CUDA sources and the headers shared with the CPU compile for two architectures; skipped where there is no nvcc.
-cuda-check:
-	@if command -v nvcc >/dev/null; then \
-	  for arch in sm_80 sm_90; do echo "nvcc $$arch" && \
-	    nvcc -std=c++17 -arch=$$arch -Icuda -c cuda/check/headers.cu -o /dev/null || exit 1; done; \
-	else echo "cuda-check skipped: no nvcc on PATH"; fi
+# Every CUDA source compiles for two architectures with the registers and spills of cuda/check/registers.txt, and the
+# module links and loads; skipped where there is no nvcc.
+cuda-check: $(VENV)/python
+	@$(bin)/python cuda/check/compile.py
+
+# The CUDA drivers run on the processor under the address sanitizer; plain `make test` runs the same without it.
+executor-asan: $(VENV)/installed-test
+	@LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 RECON_EXECUTOR_ASAN=1 $(bin)/python -P -m pytest tests/cuda
 
 # The kernels compile for arm64 without a warning, and their picture and gradients there are right (run in an emulator);
 # skipped where there is no cross compiler (Debian, Ubuntu: apt install g++-aarch64-linux-gnu qemu-user-static).

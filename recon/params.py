@@ -27,7 +27,7 @@ class RowChange:
     def select(rows: Tensor) -> RowChange:
         """Keeps the rows of an index or boolean tensor, moments included."""
         source = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
-        return RowChange(source, torch.zeros(len(source), dtype=torch.bool))
+        return RowChange(source, torch.zeros(len(source), dtype=torch.bool, device=source.device))
 
     def follow(self, state: Tensor) -> Tensor:
         """Carries per-row state [old_rows, ...] over to the new rows; fresh rows start at zero."""
@@ -64,6 +64,16 @@ class Params:
         return len(next(iter(self._tensors.values()))) if self._tensors else 0
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self._tensors.values())).device if self._tensors else torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        """Moves every tensor."""
+        for name, tensor in list(self._tensors.items()):
+            self[name] = tensor.detach().to(device)
+
+    @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self._tensors.values())
 
@@ -77,7 +87,7 @@ class Params:
             tensor.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        return {name: tensor.detach() for name, tensor in self._tensors.items()}
+        return {name: tensor.detach().cpu() for name, tensor in self._tensors.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self._tensors = {}

@@ -70,7 +70,7 @@ class GaussianField:
 
     def gaussians(self, t: float = 0.0) -> Gaussians:
         """A snapshot: copies, safe to keep while the fit goes on."""
-        p = {name: tensor.detach() for name, tensor in self.params.items()}
+        p = {name: tensor.detach().cpu() for name, tensor in self.params.items()}
         used = (self.active_degree + 1) ** 2 - 1
         rest = p["sh_rest"].clone()
         rest[:, used:] = 0

@@ -47,7 +47,8 @@ def compare(field: Any, system: System, capture: Capture, views: Sequence[View],
 
     ``perceptual`` adds LPIPS where its package and weights are installed, of photos without a mask.
     """
-    observations = Observations(views, capture, system, memory=0)
+    params = getattr(field, "params", None)
+    observations = Observations(views, capture, system, memory=0, device=None if params is None else params.device)
     for i, view in enumerate(views):
         seen = observations.get(i)
         picture = system.renderer.render(field, seen.camera, background=seen.background, want=("rgb",)).rgb
@@ -57,7 +58,7 @@ def compare(field: Any, system: System, capture: Capture, views: Sequence[View],
             view.name,
             psnr(render, target, seen.mask),
             ssim(render, target, mask=seen.mask),
-            target.permute(1, 2, 0),
-            render.permute(1, 2, 0),
-            lpips(render, target) if perceptual and seen.mask is None else None,
+            target.permute(1, 2, 0).cpu(),
+            render.permute(1, 2, 0).cpu(),
+            lpips(render.cpu(), target.cpu()) if perceptual and seen.mask is None else None,
         )

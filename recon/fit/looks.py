@@ -244,8 +244,9 @@ class Looks:
 
 
 def _light(r: Render) -> Render:
-    """Without the trace, which would keep large buffers alive."""
-    return Render(r.rgb, r.depth, r.normal, r.opacity)
+    """Without the trace, which would keep large buffers alive; in the processor's memory, where viewers read it."""
+    depth, normal, opacity = (None if t is None else t.cpu() for t in (r.depth, r.normal, r.opacity))
+    return Render(r.rgb.cpu(), depth, normal, opacity)
 
 
 def quick_camera(camera: Camera, pixels: float) -> Camera:

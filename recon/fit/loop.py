@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 from recon.errors import InputError
 from recon.fit import checkpoint
@@ -18,6 +19,17 @@ from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Save
 from recon.fit.problem import FitProblem
 from recon.fit.system import System
 from recon.types import Capture
+
+
+def refuse_what_is_not_on_cuda(system: System) -> None:
+    """Raises InputError, by name, for parts of a system that have no CUDA path."""
+    fix = "Fit on the processor: --device cpu."
+    if not getattr(system.renderer, "on_cuda", False):
+        raise InputError(f"{type(system.renderer).__name__} has no CUDA kernels yet", fix=fix)
+    if getattr(system.optimizer, "second_order", False):
+        raise InputError(f"{type(system.optimizer).__name__} has no CUDA kernels yet", fix=fix)
+    if system.exposure.enabled or system.pose_refinement.enabled:
+        raise InputError("correcting exposure and refining poses have no CUDA path yet", fix=fix)
 
 
 class Fit:
@@ -30,11 +42,13 @@ class Fit:
                        never change the result
     memory             bytes for prepared photos
     scene_memory       bytes for the scene, its gradients and moments; None = what is free
+    device             where the field lives and steps are made (default: the processor)
     """
 
     def __init__(self, capture: Capture, system: System, *, seed: int = 0, folder: Path | None = None,
                  resume: bool = False, until: int | None = None, checkpoint_every_s: float = 60.0,
-                 evaluate_every_s: float = 20.0, memory: int = 1 << 30, scene_memory: int | None = None) -> None:
+                 evaluate_every_s: float = 20.0, memory: int = 1 << 30, scene_memory: int | None = None,
+                 device: torch.device | None = None) -> None:
         self.capture, self.system, self.seed = capture, system, seed
         self.folder, self.until = folder, system.steps if until is None else until
         self.checkpoint_every_s, self.evaluate_every_s = checkpoint_every_s, evaluate_every_s
@@ -54,6 +68,9 @@ class Fit:
             self.field.initialise(capture, seed)
         else:
             self.field.params.load_state(state["params"])
+        if device is not None and device.type != "cpu":
+            refuse_what_is_not_on_cuda(system)
+            self.field.params.to(device)
         self.problem = FitProblem(capture, system, self.field, seed, memory)
         self.optimizer = system.optimizer.build(self.field, self.problem.radius, system.steps)
         self.strategies = {

@@ -35,11 +35,13 @@ def fixed_background(capture: Capture, system: System) -> Tensor:
 class Observations:
     """Observations of a set of views at any scale, with the most recently used ones kept within ``memory`` bytes."""
 
-    def __init__(self, views: Sequence[View], capture: Capture, system: System, memory: int = 1 << 30) -> None:
+    def __init__(self, views: Sequence[View], capture: Capture, system: System, memory: int = 1 << 30, *,
+                 device: torch.device | None = None) -> None:
         self.views, self.masks = tuple(views), uses_mask(capture, system)
         self.background = fixed_background(capture, system)
         self.random_background = system.background == "random" and (capture.has_alpha or self.masks == "object")
         self._memory, self._bytes = memory, 0
+        self.device = device or torch.device("cpu")  # where pictures are kept and handed out
         self._kept: OrderedDict[int, tuple[float, Observation, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Observations:
     def get(self, index: int, scale: float = 1.0, generator: torch.Generator | None = None) -> Observation:
         """View ``index`` downscaled by ``scale`` >= 1; with a random background if the system asks for it."""
         if self.random_background and generator is not None:
-            return self._observe(index, scale, torch.rand(3, generator=generator))
+            return self._observe(index, scale, torch.rand(3, generator=generator)).to(self.device)
         if index in self._kept and self._kept[index][0] == scale:
             self._kept.move_to_end(index)
             return self._kept[index][1]
@@ -58,6 +60,7 @@ class Observations:
         if seen.target.dtype != torch.uint8:
             seen = Observation(seen.camera, (seen.target * 255).round().to(torch.uint8), seen.mask, seen.background,
                                seen.index)
+        seen = seen.to(self.device)
         size = seen.target.numel() + (0 if seen.mask is None else seen.mask.numel())
         while self._kept and self._bytes + size > self._memory:
             self._bytes -= self._kept.popitem(last=False)[1][2]
@@ -68,8 +71,9 @@ class Observations:
 
     def over(self, index: int, scale: float, background: Tensor) -> Observation:
         """View ``index`` over a given colour."""
+        background = background.cpu()
         same = not self.random_background or torch.equal(background, self.background)
-        return self.get(index, scale) if same else self._observe(index, scale, background)
+        return self.get(index, scale) if same else self._observe(index, scale, background).to(self.device)
 
     def _observe(self, index: int, scale: float, background: Tensor) -> Observation:
         view = self.views[index]

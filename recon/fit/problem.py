@@ -30,7 +30,7 @@ class FitProblem:
         if getattr(system.optimizer, "second_order", False):
             refuse_what_has_no_curvature(system)
         self._memory = memory
-        self.observations = Observations(capture.train, capture, system, memory)
+        self.observations = Observations(capture.train, capture, system, memory, device=field.params.device)
         self.total_steps = system.steps
         self.step = 0
         self.passes = Passes()

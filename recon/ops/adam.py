@@ -14,28 +14,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops import cuda
+from recon.ops.adam_cuda import adam_many as adam_many_cuda
+from recon.ops.checks import CPU, expect_tensor, place_of
 from recon.ops.native import native
 
 
-def _check_rate(name: str, lr: float | Tensor, rows: int) -> tuple[float, Tensor | None]:
+def _check_rate(name: str, lr: float | Tensor, rows: int, on: torch.device) -> tuple[float, Tensor | None]:
     if isinstance(lr, Tensor):
-        expect_tensor(name, lr, torch.float32, (rows,))
+        expect_tensor(name, lr, torch.float32, (rows,), on=on)
         return 0.0, lr.detach()
     if not math.isfinite(lr):
         raise ValueError(f"{name} must be finite, got {lr}")
     return float(lr), None
 
 
-def _check_rows(rows: Tensor | None, count: int) -> tuple[Tensor | None, Tensor | None]:
+def _check_rows(rows: Tensor | None, count: int, on: torch.device) -> tuple[Tensor | None, Tensor | None]:
     """(mask, ids), at most one of them not None."""
     if rows is None:
         return None, None
-    expect_tensor("rows", rows, (torch.uint8, torch.int32))
+    expect_tensor("rows", rows, (torch.uint8, torch.int32), on=on)
     if rows.dtype == torch.uint8:
-        expect_tensor("rows", rows, torch.uint8, (count,))
+        expect_tensor("rows", rows, torch.uint8, (count,), on=on)
         return rows, None
-    expect_tensor("rows", rows, torch.int32, ("ids",))
+    expect_tensor("rows", rows, torch.int32, ("ids",), on=on)
     if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= count):
         raise ValueError(f"rows must be ids in [0, {count}), got {int(rows.min())}..{int(rows.max())}")
     return None, rows
@@ -43,11 +45,12 @@ def _check_rows(rows: Tensor | None, count: int) -> tuple[Tensor | None, Tensor 
 
 def adam_many_(params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[Tensor], vs: Sequence[Tensor], *,
                lr: Sequence[float | Tensor], step: int, beta1: float = 0.9, beta2: float = 0.999,
-               eps: float = 1e-15, rows: Tensor | None = None) -> int:
+               eps: float = 1e-15, rows: Tensor | None = None) -> int | Tensor:
     """One Adam step on several parameters [n, ...] float32, in place together with their moments; see ``adam_``.
 
     ``lr`` holds a number or a tensor [n] (one rate per row) for every parameter. With ``rows`` all parameters must
-    have the same n. Returns the number of chosen rows that were skipped, summed over the parameters.
+    have the same n. Returns the number of chosen rows that were skipped, summed over the parameters (on CUDA a tensor
+    [1], so that nobody waits for it).
     """
     if not len(params) == len(grads) == len(ms) == len(vs) == len(lr):
         raise ValueError("params, grads, ms, vs and lr must have the same length, got "
@@ -57,25 +60,31 @@ def adam_many_(params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[T
     if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and eps >= 0):
         raise ValueError(f"betas must be in [0, 1) and eps not negative, got {beta1}, {beta2}, {eps}")
     rates, row_rates = [], []
+    on = place_of(params[0]) if params else CPU
     for i, (param, param_lr) in enumerate(zip(params, lr)):
         label = f"[{i}]" if len(params) > 1 else ""
-        expect_tensor(f"param{label}", param, torch.float32)
+        expect_tensor(f"param{label}", param, torch.float32, on=on)
         if param.ndim == 0:
             raise ValueError(f"param{label} must be [n, ...], got a scalar")
         for name, tensor in (("grad", grads[i]), ("m", ms[i]), ("v", vs[i])):
-            expect_tensor(f"{name}{label}", tensor, torch.float32, tuple(param.shape))
+            expect_tensor(f"{name}{label}", tensor, torch.float32, tuple(param.shape), on=on)
         if rows is not None and len(param) != len(params[0]):
             raise ValueError(f"with rows, all parameters must have as many rows: {len(params[0])} and {len(param)}")
-        rate, per_row = _check_rate(f"lr{label}", param_lr, len(param))
+        rate, per_row = _check_rate(f"lr{label}", param_lr, len(param), on)
         rates.append(rate)
         row_rates.append(per_row)
-    mask, ids = _check_rows(rows, len(params[0]) if params else 0)
+    mask, ids = _check_rows(rows, len(params[0]) if params else 0, on)
     # Kernels write behind autograd's back: say so, or a later backward would use overwritten values unnoticed.
+    module = cuda.kernels_for(params[0]) if params else None
+    skipped: int | Tensor
     with torch.no_grad():
-        skipped = native.adam_many([p.detach() for p in params], [g.detach() for g in grads], list(ms), list(vs), rates,
-                                   row_rates, step, beta1, beta2, eps, mask, ids)
+        plain = [p.detach() for p in params], [g.detach() for g in grads], list(ms), list(vs), rates, row_rates
+        if module is None:
+            skipped = int(native.adam_many(*plain, step, beta1, beta2, eps, mask, ids))
+        else:
+            skipped = adam_many_cuda(module, *plain, step, beta1, beta2, eps, mask, ids)
     torch.autograd.graph.increment_version([*params, *ms, *vs])
-    return int(skipped)
+    return skipped
 
 
 def adam_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float | Tensor, step: int, beta1: float = 0.9,
@@ -87,7 +96,7 @@ def adam_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float | Tens
     Returns how many chosen rows were skipped because their gradient is NaN, infinite or above 1e18.
     Raises ValueError or TypeError naming the argument.
     """
-    return adam_many_([param], [grad], [m], [v], lr=[lr], step=step, beta1=beta1, beta2=beta2, eps=eps, rows=rows)
+    return int(adam_many_([param], [grad], [m], [v], lr=[lr], step=step, beta1=beta1, beta2=beta2, eps=eps, rows=rows))
 
 
 def adam_touched_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: float, step: int, beta1: float = 0.9,
@@ -98,11 +107,16 @@ def adam_touched_(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, *, lr: floa
     """
     if step < 1 or not math.isfinite(lr):
         raise ValueError(f"step counts from 1 and lr must be finite, got {step} and {lr}")
-    expect_tensor("param", param, torch.float32)
+    on = place_of(param)
+    expect_tensor("param", param, torch.float32, on=on)
     for name, tensor in (("grad", grad), ("m", m), ("v", v)):
-        expect_tensor(name, tensor, torch.float32, tuple(param.shape))
+        expect_tensor(name, tensor, torch.float32, tuple(param.shape), on=on)
+    module = cuda.kernels_for(param)
     with torch.no_grad():
-        native.adam_touched(param.detach(), grad, m, v, lr, step, beta1, beta2, eps)
+        if module is None:
+            native.adam_touched(param.detach(), grad, m, v, lr, step, beta1, beta2, eps)
+        else:
+            module.adam_touched(param.detach(), grad, m, v, lr, step, beta1, beta2, eps, cuda.stream(param.device))
     torch.autograd.graph.increment_version([param, grad, m, v])
 
 

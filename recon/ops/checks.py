@@ -7,10 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
+
+def place_of(tensor: object) -> torch.device:
+    """Where an op with CUDA kernels works: on the GPU that its first argument is on, else on the CPU."""
+    return tensor.device if isinstance(tensor, Tensor) and tensor.device.type == "cuda" else CPU
+
 
 def expect_tensor(name: str, tensor: object, dtypes: torch.dtype | Sequence[torch.dtype],
-                  shape: Sequence[int | str] | None = None) -> None:
-    """Raises TypeError or ValueError unless ``tensor`` is a contiguous CPU tensor of one of ``dtypes``.
+                  shape: Sequence[int | str] | None = None, *, on: torch.device = CPU) -> None:
+    """Raises TypeError or ValueError unless ``tensor`` is contiguous, of one of ``dtypes``, and on ``on``.
 
     ``shape`` holds sizes; a name stands for any size ("height").
     """
@@ -20,8 +27,8 @@ def expect_tensor(name: str, tensor: object, dtypes: torch.dtype | Sequence[torc
     if tensor.dtype not in allowed:
         wanted = " or ".join(str(d).removeprefix("torch.") for d in allowed)
         raise TypeError(f"{name} must be {wanted}, got {str(tensor.dtype).removeprefix('torch.')}")
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, got {tensor.device}")
+    if tensor.device != on:
+        raise ValueError(f"{name} must be on {'the CPU' if on == CPU else on}, got {tensor.device}")
     if shape is not None and (
         tensor.ndim != len(shape) or any(isinstance(s, int) and s != got for s, got in zip(shape, tensor.shape))
     ):

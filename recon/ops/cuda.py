@@ -7,6 +7,7 @@ They take scratch memory from torch's caching allocator and run on torch's curre
 from __future__ import annotations
 
 import importlib
+import os
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,11 @@ def stream(device: torch.device) -> int:
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
 
 
+def deterministic() -> bool:
+    """Whether sums on the device have a fixed order. Yes, unless RECON_CUDA_DETERMINISTIC=0 trades that for memory."""
+    return os.environ.get("RECON_CUDA_DETERMINISTIC", "1") != "0"
+
+
 def scratch(like: Tensor, size: int, dtype: torch.dtype = torch.uint8) -> Tensor:
     """Uninitialised memory on the device of ``like``."""
     return torch.empty(size, dtype=dtype, device=like.device)
@@ -58,8 +64,13 @@ def none(device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(0, dtype=dtype, device=device)
 
 
-def kernels_for(tensor: Tensor) -> Any:
-    """The CUDA kernels for a tensor on a GPU. Raises CudaMissing with what to do where there are none."""
+def kernels_for(tensor: Tensor) -> Any | None:
+    """The CUDA kernels for a tensor on a GPU, None for one on the processor.
+
+    Raises CudaMissing with what to do where the tensor is on a GPU and there are no kernels.
+    """
+    if tensor.device.type != "cuda":
+        return None
     found = module()
     if found is None:
         raise CudaMissing(f"cannot work on {tensor.device}: {problem()}")

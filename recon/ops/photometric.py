@@ -20,18 +20,21 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.ops.checks import expect_tensor
+from recon.ops import cuda
+from recon.ops.checks import expect_tensor, place_of
 from recon.ops.native import native
+from recon.ops.photometric_cuda import photometric as photometric_cuda
 
 
 def _check(image: Tensor, target: Tensor, mask: Tensor | None, check: bool = False) -> None:
     dtype = torch.float64 if check else torch.float32
-    expect_tensor("image", image, dtype, ("channels", "height", "width"))
+    on = place_of(image)
+    expect_tensor("image", image, dtype, ("channels", "height", "width"), on=on)
     if image.numel() == 0:
         raise ValueError(f"image must not be empty, got {list(image.shape)}")
-    expect_tensor("target", target, (dtype,) if check else (torch.uint8, dtype), tuple(image.shape))
+    expect_tensor("target", target, (dtype,) if check else (torch.uint8, dtype), tuple(image.shape), on=on)
     if mask is not None:
-        expect_tensor("mask", mask, torch.uint8, tuple(image.shape[1:]))
+        expect_tensor("mask", mask, torch.uint8, tuple(image.shape[1:]), on=on)
 
 
 def _check_weight(ssim_weight: float) -> float:
@@ -45,15 +48,22 @@ class _Photometric(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor | None, ssim_weight: float) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(image) if wanted else None
-        value = native.photometric(image.detach(), target, mask, gradient, None, ssim_weight)[0]
+        value: Tensor | float
+        module = cuda.kernels_for(image) if image.dtype == torch.float32 else None
+        if module is not None:
+            value = photometric_cuda(module, image.detach(), target, mask, ssim_weight, gradient)[0]
+        else:
+            value = native.photometric(image.detach(), target, mask, gradient, None, ssim_weight)[0]
         if wanted:
             ctx.save_for_backward(gradient)
-        return image.new_tensor(value)
+        return value.float() if isinstance(value, Tensor) else image.new_tensor(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_loss: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
+        if gradient.device.type == "cuda":  # without a look at the number, which would wait for the device
+            return gradient * g_loss, None, None, None
         scale = float(g_loss)
         return (gradient if scale == 1.0 else gradient * scale), None, None, None
 
@@ -76,9 +86,18 @@ def photometric_gradient(image: Tensor, target: Tensor, *, ssim_weight: float = 
     """The same loss and its gradient by the image [channels, height, width] (in ``out`` if given), without autograd."""
     _check(image, target, mask)
     gradient = torch.empty_like(image) if out is None else out
-    expect_tensor("out", gradient, torch.float32, tuple(image.shape))
-    loss = native.photometric(image.detach(), target.detach(), mask, gradient, None, _check_weight(ssim_weight))[0]
-    return loss, gradient
+    expect_tensor("out", gradient, torch.float32, tuple(image.shape), on=place_of(image))
+    return _numbers(image, target, mask, ssim_weight, gradient)[0], gradient
+
+
+def _numbers(image: Tensor, target: Tensor, mask: Tensor | None, ssim_weight: float,
+             gradient: Tensor | None) -> tuple[float, float, float]:
+    """Loss, L1 and SSIM as numbers; waits for the device."""
+    weight, module = _check_weight(ssim_weight), cuda.kernels_for(image)
+    if module is not None:
+        loss, l1, similar = photometric_cuda(module, image.detach(), target.detach(), mask, weight, gradient).tolist()
+        return loss, l1, similar
+    return native.photometric(image.detach(), target.detach(), mask, gradient, None, weight)[:3]
 
 
 def squares_above(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, mask: Tensor | None = None,
@@ -127,7 +146,7 @@ def _blur(planes: Tensor) -> Tensor:
 def ssim(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> float:
     """Mean SSIM over counted pixels and channels; window and zero padding as in the loss. Arguments as there."""
     _check(image, target, mask)
-    return float(native.photometric(image.detach(), target.detach(), mask, None, None, 1.0)[2])
+    return _numbers(image, target, mask, 1.0, None)[2]
 
 
 def ssim_map(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:

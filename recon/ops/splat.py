@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recon.ops import cuda
 from recon.ops.native import native
+from recon.ops.splat_cuda import Lists, SplatKernels
 from recon.types import Camera
 
 RECORD = 12
@@ -59,13 +61,24 @@ def _kernels(dtype: torch.dtype) -> tuple[Any, Any, Any, Any, Any]:
     return tuple(getattr(native, n + suffix) for n in names)
 
 
+def _kernels_of(tensor: Tensor) -> tuple[Any, Any, Any, Any, Any]:
+    """The kernels for a tensor's number type on its device."""
+    module = None if tensor.dtype == torch.float64 and tensor.device.type == "cpu" else cuda.kernels_for(tensor)
+    if module is None:
+        return _kernels(tensor.dtype)
+    if tensor.dtype != torch.float32:
+        raise TypeError(f"on CUDA splatting takes float32, got {tensor.dtype}")
+    k = SplatKernels(module, deterministic=cuda.deterministic())
+    return k.project, k.project_backward, k.composite, k.composite_backward, Lists
+
+
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means: Tensor, log_scales: Tensor, quaternions: Tensor, logits: Tensor, sh0: Tensor,
                 sh_rest: Tensor, camera: Tensor, settings: Projection) -> Tensor:
         records = means.new_empty((len(means), RECORD))
         rows = [t.detach() for t in (means, log_scales, quaternions, logits, sh0, sh_rest)]
-        _kernels(means.dtype)[0](*rows, camera, settings.degree, settings.antialiased, records)
+        _kernels_of(means)[0](*rows, camera, settings.degree, settings.antialiased, records)
         ctx.save_for_backward(*rows, records)
         ctx.camera, ctx.settings = camera, settings
         return records
@@ -75,7 +88,7 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, g_records: Tensor) -> tuple[Tensor | None, ...]:
         *rows, records = ctx.saved_tensors
         gradients = [torch.empty_like(t) for t in rows]
-        _kernels(records.dtype)[1](*rows, ctx.camera, ctx.settings.degree, ctx.settings.antialiased, records,
+        _kernels_of(records)[1](*rows, ctx.camera, ctx.settings.degree, ctx.settings.antialiased, records,
                                    g_records.contiguous(), *gradients)
         return (*gradients, None, None)
 
@@ -94,6 +107,8 @@ def _check_rows(means: Tensor, log_scales: Tensor, quaternions: Tensor, logits: 
         raise ValueError(f"degree {degree} needs {(degree + 1) ** 2 - 1} rest coefficients, got {sh_rest.shape[1]}")
     tensors = {k: v for k, (v, _) in expected.items()} | {"sh_rest": sh_rest}
     for name, tensor in tensors.items():
+        if tensor.device != means.device:
+            raise ValueError(f"{name} must be on {means.device} like means, got {tensor.device}")
         if tensor.dtype != dtype:
             raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
         if not tensor.is_contiguous():
@@ -151,10 +166,13 @@ class _Composite(torch.autograd.Function):
         records = records.detach()
         picture = records.new_empty((4 if depth else 3, height, width))
         transmittance = records.new_empty((height, width))
-        loan = _Loan(records.dtype)
-        _kernels(records.dtype)[2](loan.lists, records, width, height, background.detach(), picture, transmittance)
+        kernels = _kernels_of(records)
+        # On CUDA lists are tensors, and torch's allocator keeps their memory for the next picture.
+        loan = kernels[4]() if kernels[4] is Lists else _Loan(records.dtype)
+        lists = loan.lists if isinstance(loan, _Loan) else loan
+        kernels[2](lists, records, width, height, background.detach(), picture, transmittance)
         ctx.save_for_backward(records, background, picture, transmittance)
-        ctx.loan, ctx.absolute = loan, absolute
+        ctx.loan, ctx.lists, ctx.absolute = loan, lists, absolute
         return picture, transmittance
 
     @staticmethod
@@ -164,8 +182,8 @@ class _Composite(torch.autograd.Function):
         g_picture = torch.zeros_like(picture) if g_picture is None else g_picture.contiguous()
         g_transmittance = picture.new_empty(0) if g_transmittance is None else g_transmittance.contiguous()
         g_records = torch.empty_like(records)
-        _kernels(records.dtype)[3](ctx.loan.lists, records, picture, transmittance, g_picture, g_transmittance,
-                                   ctx.absolute, g_records)
+        _kernels_of(records)[3](ctx.lists, records, picture, transmittance, g_picture, g_transmittance,
+                                ctx.absolute, g_records)
         g_background = None
         if ctx.needs_input_grad[1]:
             g_background = (g_picture[:3] * transmittance).sum((1, 2))
@@ -185,6 +203,8 @@ def composite(records: Tensor, width: int, height: int, background: Tensor, *, d
             raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
     if records.ndim != 2 or records.shape[1] != RECORD or not records.is_contiguous():
         raise ValueError(f"records must be contiguous [n, {RECORD}], got {list(records.shape)}")
+    if background.device != records.device:
+        raise ValueError(f"background must be on {records.device} like records, got {background.device}")
     if tuple(background.shape) != (3,):
         raise ValueError(f"background must be [3], got {list(background.shape)}")
     if width < 1 or height < 1:
@@ -196,22 +216,31 @@ def project_backward_adam_(params: Sequence[Tensor], ms: Sequence[Tensor], vs: S
                            rates: Sequence[float], camera: Camera, settings: Projection, records: Tensor,
                            g_records: Tensor, *, step: int, beta1: float = 0.9, beta2: float = 0.999,
                            eps: float = 1e-15, extra_log_scales: Tensor | None = None,
-                           extra_logits: Tensor | None = None) -> int:
+                           extra_logits: Tensor | None = None) -> int | Tensor:
     """Backward of ``project`` and one Adam update of the drawn rows in one pass, in place.
 
     params, ms, vs are (means, log_scales, quaternions, logits, sh0, sh_rest) and their moments, float32; ``records``
     is what ``project`` returned for them and ``g_records`` its gradient; ``step`` counts from 1. ``extra_*`` are
-    further gradients, of regularizers. Returns how many drawn rows were left alone for a gradient that is not finite.
+    further gradients, of regularizers. Returns how many drawn rows were left alone for a gradient that is not finite:
+    on CUDA as a tensor [1], so that nobody waits for it.
     """
     none = records.new_empty(0)
     means, log_scales, quaternions, logits, sh0, sh_rest = params
     _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, torch.float32)
-    refused = native.splat_project_backward_adam(
-        [p.detach() for p in params], list(ms), list(vs), list(rates), camera_numbers(camera, settings),
-        settings.degree, settings.antialiased, records, g_records,
-        none if extra_log_scales is None else extra_log_scales, none if extra_logits is None else extra_logits,
-        beta1, beta2, eps, step,
-    )
+    numbers = camera_numbers(camera, settings)
+    extra = (none if extra_log_scales is None else extra_log_scales, none if extra_logits is None else extra_logits)
+    rows = [p.detach() for p in params]
+    refused: int | Tensor
+    module = cuda.kernels_for(records)
+    if module is not None:
+        refused = SplatKernels(module).update(
+            rows, ms, vs, rates, numbers, settings.degree, settings.antialiased, records, g_records, *extra, beta1,
+            beta2, eps, step)
+    else:
+        refused = int(native.splat_project_backward_adam(
+            rows, list(ms), list(vs), list(rates), numbers, settings.degree, settings.antialiased, records, g_records,
+            *extra, beta1, beta2, eps, step,
+        ))
     for tensor in (*params, *ms, *vs):
         torch.autograd.graph.increment_version(tensor)
-    return int(refused)
+    return refused

@@ -85,8 +85,10 @@ class Adam:
             moment.zero_()
 
     def state(self) -> dict[str, Any]:
-        return {"count": self.count, "moments": {n: list(pair) for n, pair in self.moments.items()}}
+        return {"count": self.count, "moments": {n: [t.cpu() for t in pair] for n, pair in self.moments.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.count = int(state["count"])
-        self.moments = {n: (pair[0].clone(), pair[1].clone()) for n, pair in state["moments"].items()}
+        device = self.field.params.device
+        self.moments = {n: (pair[0].clone().to(device), pair[1].clone().to(device))
+                        for n, pair in state["moments"].items()}

@@ -42,7 +42,7 @@ def thinned_(records: Tensor, drop: Drop) -> Tensor:
 
     No opacity is raised above the largest alpha: a plateau there would widen the Gaussian and have no gradient.
     """
-    out = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed)) < drop.share
+    out = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed)).to(records.device) < drop.share
     records[:, RADIUS].masked_fill_(out, 0.0)
     gain = (_ALPHA_MAX / records[:, OPACITY].clamp_min(1e-9)).clamp(1.0, drop.gain)
     records[:, OPACITY] *= gain
@@ -137,6 +137,7 @@ class SplatRenderer:
     absolute_gradient: bool = False
 
     poseable: ClassVar[bool] = True
+    on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
@@ -151,7 +152,7 @@ class SplatRenderer:
     def _render(self, field: Any, camera: Camera, background: Tensor | None, want: Collection[str],
                 drop: Drop | None, deferred: bool) -> Render:
         p, degree, antialiased = _rows(field)
-        background = torch.zeros(3) if background is None else background.float()
+        background = _background(background, p["means"])
         settings = Projection(degree, antialiased, self.near, self.dilation)
         rows = [p[n].detach() for n in ROWS] if deferred else [p[n] for n in ROWS]
         means, log_scales, quaternions, logits, sh0, sh_rest = rows
@@ -179,7 +180,7 @@ class SplatRenderer:
         means, log_scales, quaternions, logits, sh0, sh_rest = (p[n] for n in ROWS)
         settings = Projection(degree, antialiased, self.near, self.dilation)
         records = project(means, log_scales, quaternions, logits, sh0, sh_rest, camera, settings)
-        behind = torch.zeros(3) if background is None else background.float()
+        behind = _background(background, p["means"])
 
         def band(top: int, height: int) -> Render:
             shifted = records.clone()
@@ -207,8 +208,11 @@ class SplatRenderer:
         surface = spread = None
         if "surface" in want or "spread" in want:
             with torch.no_grad():
-                slopes = depth_slopes(p["means"], p["log_scales"], p["quaternions"], camera)
-                surface, spread = splat_depth(records.detach(), slopes, camera.width, camera.height)
+                device = records.device  # the robust depth is made on the processor
+                means, log_scales, quaternions = (p[n].detach().cpu() for n in ("means", "log_scales", "quaternions"))
+                slopes = depth_slopes(means, log_scales, quaternions, camera)
+                surface, spread = splat_depth(records.detach().cpu(), slopes, camera.width, camera.height)
+                surface, spread = surface.to(device), spread.to(device)
         return Render(
             rgb=picture[:3].permute(1, 2, 0),
             depth=depth,
@@ -230,14 +234,19 @@ class SplatRenderer:
             torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=1),
         ], dim=1)  # [n, axis, 3]
         shortest = p["log_scales"].argmin(dim=1)
-        n = axes[torch.arange(len(axes)), shortest]
-        towards = camera.centre.float() - p["means"]
+        n = axes[torch.arange(len(axes), device=axes.device), shortest]
+        towards = camera.centre.float().to(axes.device) - p["means"]
         n = torch.where((n * towards).sum(1, keepdim=True) < 0, -n, n)
         replaced = torch.cat([records[:, : COLOUR.start], n, records[:, DEPTH:]], dim=1)
-        picture, _ = composite(replaced, camera.width, camera.height, torch.zeros(3))
+        picture, _ = composite(replaced, camera.width, camera.height, replaced.new_zeros(3))
         picture = picture.permute(1, 2, 0)
         length = picture.norm(dim=-1, keepdim=True)
         return torch.where(length > 1e-3, picture / length.clamp_min(1e-6), torch.zeros_like(picture))
+
+
+def _background(colour: Tensor | None, like: Tensor) -> Tensor:
+    """[3] float32 beside the Gaussians; black where none is given."""
+    return torch.zeros(3, device=like.device) if colour is None else colour.float().to(like.device)
 
 
 def _rows(field: Any) -> tuple[dict[str, Tensor], int, bool]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.elementwise import sigmoid
-from recon.params import RowChange
+from recon.params import Params, RowChange
 from recon.protocols import Optimizer, Problem
 from recon.strategies.splat_surgery import morton_order, sample_offsets
 
@@ -50,8 +50,10 @@ class _Densify:
         self.settings, self.radius = settings, radius
         self.first, self.last = round(settings.begin * total_steps), round(settings.until * total_steps)
         self.reset_every = max(round(settings.reset_every * total_steps), 1) if settings.reset_every > 0 else 0
-        n = field.num_primitives
-        self.pull, self.seen = torch.zeros(n), torch.zeros(n)
+        self._begin_counting(field.params)
+
+    def _begin_counting(self, params: Params) -> None:
+        self.pull, self.seen = (torch.zeros(params.rows, device=params.device) for _ in range(2))
 
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         step, s = problem.step + 1, self.settings
@@ -93,7 +95,7 @@ class _Densify:
         offsets = [sample_offsets(params, split_rows, generator) for _ in range(2)]
         kept = (~split).nonzero().squeeze(1)
         source = torch.cat([kept, clone_rows, split_rows, split_rows])
-        fresh = torch.zeros(len(source), dtype=torch.bool)
+        fresh = torch.zeros(len(source), dtype=torch.bool, device=source.device)
         fresh[len(kept):] = True
         _apply(problem, optimizer, RowChange(source, fresh))
         halves = slice(len(kept) + len(clone_rows), len(source))
@@ -109,14 +111,14 @@ class _Densify:
             left = (~faded).nonzero().squeeze(1)
             left = left[morton_order(params["means"].detach()[left])]  # neighbours share packs and cache lines
             _apply(problem, optimizer, RowChange.select(left))
-        self.pull, self.seen = torch.zeros(params.rows), torch.zeros(params.rows)
+        self._begin_counting(params)
         return f"{len(clone_rows)} cloned, {len(split_rows)} split, {int(faded.sum())} pruned"
 
     def state(self) -> dict[str, Any]:
-        return {"pull": self.pull, "seen": self.seen}
+        return {"pull": self.pull.cpu(), "seen": self.seen.cpu()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.pull, self.seen = state["pull"].clone(), state["seen"].clone()
+        self.pull, self.seen = (state[k].clone().to(self.pull.device) for k in ("pull", "seen"))
 
 
 def _apply(problem: Problem, optimizer: Optimizer, change: RowChange) -> None:
@@ -126,7 +128,7 @@ def _apply(problem: Problem, optimizer: Optimizer, change: RowChange) -> None:
 
 def _largest(values: Tensor, count: int) -> Tensor:
     """Boolean mask of the ``count`` largest values (ties by lower index)."""
-    mask = torch.zeros(len(values), dtype=torch.bool)
+    mask = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     order = torch.sort(values, descending=True, stable=True).indices
     mask[order[:count]] = True
     return mask

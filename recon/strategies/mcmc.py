@@ -68,11 +68,12 @@ class _Mcmc:
         added = max(min(s.budget, math.ceil(n * self._growth(problem.step + 1, n))) - n, 0)
         if len(dead) + added == 0:
             return None
-        donors = alive[torch.multinomial(opacity[alive], len(dead) + added, replacement=True, generator=generator)]
-        source = torch.arange(n)
+        drawn = torch.multinomial(opacity[alive].cpu(), len(dead) + added, replacement=True, generator=generator)
+        donors = alive[drawn.to(alive.device)]
+        source = torch.arange(n, device=alive.device)
         source[dead] = donors[: len(dead)]
         source = torch.cat([source, donors[len(dead):]])
-        fresh = torch.zeros(len(source), dtype=torch.bool)
+        fresh = torch.zeros(len(source), dtype=torch.bool, device=source.device)
         fresh[dead] = True
         fresh[n:] = True
         fresh[donors] = True  # donors change their opacity and size, so their moments are stale
@@ -98,7 +99,8 @@ class _Mcmc:
         if len(rows) == 0:
             return
         scale, turn = params["log_scales"].detach()[rows].exp(), params["quaternions"].detach()[rows]
-        local = rotate(turn * turn.new_tensor([1.0, -1.0, -1.0, -1.0]), torch.randn(len(rows), 3, generator=generator))
+        noise = torch.randn(len(rows), 3, generator=generator).to(rows.device)
+        local = rotate(turn * turn.new_tensor([1.0, -1.0, -1.0, -1.0]), noise)
         params["means"].detach()[rows] += rotate(turn, local * scale * scale) * amount[rows, None]
 
     def state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from recon.params import Params
 def sample_offsets(params: Params, rows: Tensor, generator: torch.Generator) -> Tensor:
     """[len(rows), 3] offsets drawn from the Gaussians themselves, in the world."""
     scale = params["log_scales"].detach()[rows].exp()
-    local = torch.randn(len(rows), 3, generator=generator) * scale
+    local = torch.randn(len(rows), 3, generator=generator).to(scale.device) * scale
     return rotate(params["quaternions"].detach()[rows], local)
 
 
@@ -28,7 +28,7 @@ def morton_order(means: Tensor) -> Tensor:
     low, high = means.amin(0), means.amax(0)
     cell = (means - low) / (high - low).clamp_min(1e-12) * (2**21 - 1)
     cell = cell.double().nan_to_num(0).long().clamp(0, 2**21 - 1)
-    code = torch.zeros(len(means), dtype=torch.int64)
+    code = torch.zeros(len(means), dtype=torch.int64, device=means.device)
     for axis in range(3):
         code |= _spread(cell[:, axis]) << axis
     return torch.sort(code, stable=True).indices

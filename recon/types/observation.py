@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from recon.types.camera import Camera
@@ -29,3 +30,11 @@ class Observation:
     index: int
     depth: Tensor | None = None
     rays: Rays | None = None
+
+    def to(self, device: torch.device) -> Observation:
+        """The same with its pictures on a device."""
+        if self.target.device == device:
+            return self
+        mask, depth = (None if t is None else t.to(device) for t in (self.mask, self.depth))
+        return replace(self, target=self.target.to(device), mask=mask, background=self.background.to(device),
+                       depth=depth)
