@@ -38,7 +38,7 @@ cuda-check: $(VENV)/python
 # The CUDA drivers run on the processor under the address sanitizer; plain `make test` runs the same without it.
 executor-asan: $(VENV)/installed-test
 	@LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 RECON_EXECUTOR_ASAN=1 $(bin)/python -P -m pytest tests/cuda
+	  ASAN_OPTIONS=detect_leaks=0 RECON_EXECUTOR_ASAN=1 $(bin)/python -P -m pytest tests/gpu
 
 # The kernels compile for arm64 without a warning, and their picture and gradients there are right (run in an emulator);
 # skipped where there is no cross compiler (Debian, Ubuntu: apt install g++-aarch64-linux-gnu qemu-user-static).

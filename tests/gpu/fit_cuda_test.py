@@ -1,0 +1,87 @@
+"""Whole fits with the CUDA drivers on the executor: the same as on the processor, and no tensor in the wrong place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from pretend import CUDA, InsideOut, Pretended, pretended_gpu
+from tiny_capture import tiny_capture
+
+from recon.configs.gaussians import PRESETS
+from recon.errors import InputError
+from recon.fit.events import Evaluated
+from recon.fit.loop import Fit
+from recon.fit.system import System
+from recon.ops import cuda
+from recon.strategies.densify import Densify
+
+
+def _system(steps: int = 12) -> System:
+    base = PRESETS["fast"]
+    field = replace(base.field, random_points=120, sh_degree=1)
+    return replace(base, field=field, steps=steps, strategies=base.strategies | {
+        "densify": Densify(every=4, begin=0.1, until=0.9, threshold=1e-6, reset_every=0.5, budget=200)})
+
+
+def _result(fit: Fit) -> tuple[float, dict[str, torch.Tensor]]:
+    psnr = 0.0
+    for event in fit.events():
+        if isinstance(event, Evaluated) and event.final:
+            psnr = event.psnr
+    return psnr, fit.field.params.state()
+
+
+def test_a_fit_with_the_drivers_agrees_with_the_processor(executor: ModuleType,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
+    calls = []
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: calls.append(1) or executor)
+    ours_psnr, ours = _result(Fit(tiny_capture(), _system()))
+    assert len(calls) > 3 * 12
+    assert abs(ours_psnr - cpu_psnr) < 0.05
+    assert ours["means"].shape == cpu["means"].shape
+    # Not the rotations: those of round Gaussians have a gradient of rounding errors, of which Adam makes whole steps.
+    for name in ("means", "logits", "sh0"):
+        assert float((ours[name] - cpu[name]).norm()) < 1e-2 * float(cpu[name].norm()), name
+
+
+def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, monkeypatch: pytest.MonkeyPatch,
+                                                       tmp_path: Path) -> None:
+    cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
+    monkeypatch.setattr(cuda, "stream", lambda device: 0)
+    capture = tiny_capture()
+    cuda.none.cache_clear()
+    with pretended_gpu():
+        first = Fit(capture, _system(), folder=tmp_path, until=7, device=CUDA)
+        assert isinstance(first.field.params["means"], Pretended)
+        for _ in first.events():
+            pass
+        again = Fit(capture, _system(), folder=tmp_path, resume=True, device=CUDA)
+        assert again.step == 7
+        psnr, params = _result(again)
+        assert not isinstance(again.field.gaussians().means, Pretended)
+    cuda.none.cache_clear()
+    assert abs(psnr - cpu_psnr) < 0.05
+    assert params["means"].shape == cpu["means"].shape
+    assert all(not isinstance(t, Pretended) for t in params.values())
+
+
+def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
+    with pretended_gpu():
+        a = torch.ones(3).to(CUDA)
+        assert a.device == CUDA
+        assert (a + torch.tensor(1.0)).device == CUDA  # a single number may be anywhere
+        with pytest.raises(RuntimeError, match="on one device"):
+            a + torch.ones(3)
+        assert a.cpu().sum() == 3
+
+
+def test_what_has_no_kernels_is_refused_by_name() -> None:
+    system = _system()
+    with pytest.raises(InputError, match="exposure"):
+        Fit(tiny_capture(), replace(system, exposure=replace(system.exposure, enabled=True)), device=CUDA)

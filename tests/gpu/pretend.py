@@ -1,0 +1,147 @@
+"""Pretends that there is a GPU: tensors that say they are on "cuda", and refuse to be mixed with the processor's.
+
+Every such tensor wraps one of the processor, which does the work; PyTorch's own dispatch is intercepted to keep the two
+apart as a CUDA build would. So the engine's placement of tensors is tested without a GPU: what forgets to move a tensor
+fails here as it would fail there. The CUDA drivers run on the executor, on the tensors inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+CUDA = torch.device("cuda", 0)
+_STAND_IN = torch.device("meta")  # what the wrapper's device is for PyTorch's own code
+
+
+def _is_cuda(device: Any) -> bool:
+    return device is not None and str(device).startswith("cuda")
+
+
+class Pretended(Tensor):
+    """A tensor "on the GPU"; ``inner`` holds its numbers."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Pretended:
+        made: Pretended = Tensor._make_wrapper_subclass(
+            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            device=_STAND_IN, requires_grad=False)
+        made.inner = inner
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return CUDA
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        return True
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"Pretended({self.inner!r})"
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _unwrap(x: Any) -> Any:
+    return x.inner if isinstance(x, Pretended) else x
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    flat, _ = tree_flatten((args, kwargs))
+    tensors = [t for t in flat if isinstance(t, Tensor)]
+    ours = [t for t in tensors if isinstance(t, Pretended)]
+    wanted = kwargs.get("device")
+    to_device = wanted is not None and torch.device(wanted).type == "meta"
+    if func is torch.ops.aten.copy_.default:
+        mixed = []
+    else:
+        mixed = [t for t in tensors if not isinstance(t, Pretended) and t.ndim > 0]
+    indexing = func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)  # CUDA takes CPU indices
+    if ours and mixed and not indexing:
+        raise RuntimeError(f"expected all tensors on one device: {func} got some on cuda:0 and some on the CPU")
+    if wanted is not None and (to_device or wanted == CUDA):
+        kwargs = kwargs | {"device": torch.device("cpu")}
+    to_cpu = wanted is not None and not to_device
+    plain_args, plain_kwargs = tree_map(_unwrap, (args, kwargs))
+    out = func(*plain_args, **plain_kwargs)
+    if to_cpu:
+        return out.clone() if ours and any(out is t.inner for t in ours) else out
+    if not ours and not to_device:
+        return out
+    written = {id(t.inner): t for t in ours}
+
+    def wrap(x: Any) -> Any:
+        if not isinstance(x, Tensor) or isinstance(x, Pretended):
+            return x
+        return written[id(x)] if id(x) in written else Pretended(x)
+
+    return tree_map(wrap, out)
+
+
+class _Dispatch(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+class _Function(TorchFunctionMode):
+    """Words like "cuda" never reach PyTorch's argument parser, which would look for a driver."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.backward:  # this mode is off in here, but nodes of autograd are to see it
+            one = torch.ones_like(args[0])
+            with self:
+                return _engine_run_backward((args[0],), (one,), False, False, (), allow_unreachable=True,
+                                            accumulate_grad=True)
+        kwargs = kwargs or {}
+        if func is Tensor.new_tensor and isinstance(args[0], Pretended):
+            return Pretended(torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype)))
+        if func is torch.tensor and _is_cuda(kwargs.get("device")):
+            return Pretended(torch.tensor(*args, **(kwargs | {"device": "cpu"})))
+        flat, spec = tree_flatten((args, kwargs))
+        flat = [_STAND_IN if isinstance(x, torch.device) and _is_cuda(x) else x for x in flat]
+        args, kwargs = tree_unflatten(flat, spec)
+        return func(*args, **kwargs)
+
+
+class InsideOut:
+    """A module of drivers that works on the tensors inside; a tensor of the processor among them is an error."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+
+        def call(*args: Any) -> Any:
+            flat, spec = tree_flatten(args)
+            for t in flat:
+                if isinstance(t, Tensor) and not isinstance(t, Pretended) and t.dtype != torch.float64:
+                    raise TypeError(f"{name}: a tensor of the processor was given to a CUDA kernel")
+            flat = [_unwrap(x) for x in flat]
+            return function(*tree_unflatten(flat, spec))
+
+        return call
+
+
+@contextmanager
+def pretended_gpu() -> Iterator[None]:
+    """Inside, ``tensor.to("cuda")`` gives pretended tensors."""
+    with _Dispatch(), _Function():
+        yield
