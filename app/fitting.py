@@ -48,6 +48,7 @@ class FitRequest:
     out         run folder; runs/<scene>-<method>-NN when None
     refine_poses   camera poses are unknowns too
     until       stop at this step although the plan (``system.steps``) is another
+    device      "cuda" | "cpu" | "auto" (None): a GPU where there is one that can fit this system
     command     what the user typed, for README.txt
     """
 
@@ -68,6 +69,7 @@ class FitRequest:
     poses: str | None = None
     refine_poses: bool | None = None
     until: int | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
     command: str = ""
 
 
@@ -78,6 +80,7 @@ def merged(request: FitRequest, config: dict[str, Any]) -> FitRequest:
         "scene": scene.get("path"), "format": scene.get("format"), "holdout": scene.get("holdout"),
         "poses": scene.get("poses"), "resolution": tuple(scene["size"]) if scene.get("size") else None,
         "memory": fit.get("memory_bytes"), "seed": fit.get("seed"), "threads": fit.get("threads"),
+        "device": fit.get("device"),
     }
     if request.steps is None and request.time is None:
         known["until"] = fit.get("until")
@@ -129,6 +132,7 @@ class FitJob:
             from recon.fit.poses import refuse_what_has_no_poses
 
             refuse_what_has_no_poses(system)
+        self.device = machine.device_for(system, request.device)
         self.capture = self._read(request.out.parent if request.out else Path("runs"))
         if request.time is not None:
             from recon.fit.plan import plan_for_time
@@ -154,7 +158,8 @@ class FitJob:
 
     @classmethod
     def resume(cls, path: Path, request: FitRequest, reporter: Reporter | None = None) -> FitJob:
-        """Goes on with the run at ``path``; only ``steps``, ``memory`` and ``threads`` of the request may differ."""
+        """Goes on with the run at ``path``; only ``steps``, ``memory``, ``threads`` and ``device`` of the request may
+        differ."""
         self = cls.__new__(cls)
         folder = run_folder.open_run(path)
         fixed = [n for n in ("scene", "method", "preset", "system", "resolution", "seed", "format", "holdout", "masks",
@@ -167,6 +172,7 @@ class FitJob:
         self.folder = folder
         atomic.check_writable(path)
         self.system = saved_system(config)
+        self.device = machine.device_for(self.system, self.request.device)
         until = request.steps or (config.get("fit") or {}).get("until") or self.system.steps
         done = folder.metrics()
         if done and not done.get("stopped") and done.get("steps", 0) >= until:
@@ -209,13 +215,15 @@ class FitJob:
         from recon.fit.loop import Fit
 
         kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
+        if self.device.type == "cuda":
+            kernels = f"GPU ({machine.gpu_name()})"
         seconds = self.request.time
         timing = f"{until or self.system.steps:,} steps" + (f" in {sizes.format_about(seconds)}" if seconds else "")
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "
                                      f"memory ≤ {sizes.format_bytes(self.memory)}")
         self.fit = Fit(self.capture, self.system, seed=self.seed, folder=self.folder.path, resume=resume, until=until,
                        memory=int(PHOTO_SHARE * self.memory),
-                       scene_memory=int((1 - PHOTO_SHARE) * self.memory) - PROGRAM_MEMORY)
+                       scene_memory=int((1 - PHOTO_SHARE) * self.memory) - PROGRAM_MEMORY, device=self.device)
         if self.capture.format == "run":
             from recon.app import distilled
 
@@ -232,7 +240,7 @@ class FitJob:
             },
             "fit": {
                 "method": self.method, "preset": self.preset, "seed": self.seed, "threads": self.threads,
-                "memory_bytes": self.memory, "time_s": request.time, "until": request.until,
+                "memory_bytes": self.memory, "device": request.device, "time_s": request.time, "until": request.until,
             },
             "system": settings.to_plain(self.system),
             "made": {

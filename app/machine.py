@@ -7,6 +7,14 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from recon.fit.system import System
 
 PACKAGES = ("torch", "numpy", "pillow", "pycolmap", "av", "tyro", "rich", "zstandard")
 
@@ -94,6 +102,40 @@ def use_threads(count: int) -> None:
     except ImportError:
         return
     native.set_threads(count)
+
+
+def gpu_name() -> str:
+    """What the first GPU calls itself."""
+    import torch
+
+    return str(torch.cuda.get_device_name(0))
+
+
+def device_for(system: System, wanted: str | None) -> torch.device:
+    """Where to fit: ``wanted`` is "cpu", "cuda", or "auto" or None = a GPU that can be used and knows this system.
+
+    Raises InputError where CUDA was asked for and cannot be had, with what to do.
+    """
+    import torch
+
+    from recon.fit.loop import refuse_what_is_not_on_cuda
+    from recon.ops import cuda
+
+    if wanted == "cpu":
+        return torch.device("cpu")
+    problem = cuda.problem()
+    if wanted == "cuda":
+        if problem is not None:
+            raise InputError(f"--device cuda: {problem}", fix="Or fit on the processor: --device cpu.")
+        refuse_what_is_not_on_cuda(system)
+        return torch.device("cuda")
+    if problem is not None:
+        return torch.device("cpu")
+    try:
+        refuse_what_is_not_on_cuda(system)
+    except InputError:
+        return torch.device("cpu")
+    return torch.device("cuda")
 
 
 def is_terminal() -> bool:

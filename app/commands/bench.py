@@ -23,6 +23,7 @@ class Arguments:
       recon bench runs/fox-gaussians-01
       recon bench runs/fox-gaussians-01 --size 270x480 --baseline tests/bench/baseline.json
       recon bench optimizers fox/ --out race/      (races optimizers; has its own --help)
+      recon bench gpu                              (CUDA kernels against gsplat; has its own --help)
       recon bench meshing fandisk.obj              (meshers against a known surface; has its own --help)
       recon bench fits runs/fox runs/lego          (a table of finished runs; has its own --help)
     """
@@ -62,6 +63,10 @@ def run(argv: Sequence[str]) -> int:
         from recon.app.commands import _bench_fits
 
         return _bench_fits.run(argv[1:])
+    if argv[:1] == ["gpu"]:
+        from recon.app.commands import _bench_gpu
+
+        return _bench_gpu.run(argv[1:])
     arguments = command_line.parse(Arguments, argv, prog="recon bench")
     from recon.app import benchmark, machine, sizes
     from recon.app.api import load

@@ -90,7 +90,12 @@ def _kernels(wrong: list[str]) -> None:
 def _gpu() -> None:
     import torch
 
-    if torch.cuda.is_available():
-        _row("GPU", f"{torch.cuda.get_device_name(0)}; not used yet, fits run on the processor")
+    from recon.ops import cuda
+
+    problem = cuda.problem()
+    if problem is None:
+        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of Gaussians (--device cpu: not)")
+    elif torch.cuda.is_available() or shutil.which("nvidia-smi"):
+        _row("GPU", f"not used: {problem}")
     else:
         _row("GPU", "none found, none needed")

@@ -67,6 +67,9 @@ class Arguments:
     # processor threads
     threads: Annotated[int | None, option("N", "all cores")] = None
 
+    # where to fit: cpu, cuda (an NVIDIA GPU), auto
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, option("NAME", "auto: a GPU where there is one")] = None
+
     # keep every n-th photo for measuring, 0 for none
     holdout: Annotated[int | None, option("N", "8, or the scene's own split")] = None
 
@@ -176,7 +179,7 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, FitRequest]:
         resolution=arguments.resolution, memory=sizes.parse_bytes(arguments.memory) if arguments.memory else None,
         seed=arguments.seed, threads=arguments.threads, out=Path(arguments.out) if arguments.out else None,
         format=arguments.format, holdout=arguments.holdout, masks=arguments.masks, poses=arguments.poses,
-        refine_poses=True if arguments.refine_poses else None,
+        refine_poses=True if arguments.refine_poses else None, device=arguments.device,
         command="recon fit " + shlex.join(words),
     )
     if arguments.time and arguments.steps:

@@ -8,8 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from recon.ops import cuda
 
 EXECUTOR = Path(__file__).resolve().parents[1] / "executor"
 
@@ -24,9 +29,39 @@ def _load(path: Path, name: str) -> ModuleType:
     return module
 
 
+class OnDevice:
+    """The real CUDA module for tests that know nothing of devices: arguments go to the GPU and come back changed."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def set_order(self, seed: int) -> None:
+        """A GPU has its own order."""
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+
+        def call(*args: Any) -> Any:
+            flat, spec = tree_flatten(args)
+            # The 23 numbers of a camera are read by the host.
+            there = [t.cuda() if isinstance(t, torch.Tensor) and t.shape != (23,) else t for t in flat]
+            out = function(*tree_unflatten(there, spec))
+            for mine, theirs in zip(flat, there, strict=True):
+                if isinstance(mine, torch.Tensor) and mine is not theirs:
+                    mine.copy_(theirs)
+            return out
+
+        return call
+
+
 @pytest.fixture(scope="session")
-def module() -> ModuleType:
-    """The drivers as a Python module that runs on the processor."""
+def module() -> ModuleType | OnDevice:
+    """The drivers as a Python module that runs on the processor, or on the GPU (RECON_TEST_DEVICE=cuda)."""
+    if os.environ.get("RECON_TEST_DEVICE") == "cuda":
+        problem, found = cuda.problem(), cuda.module()
+        if problem is not None or found is None:
+            pytest.skip(f"no GPU: {problem}")
+        return OnDevice(found)
     build = _load(EXECUTOR / "build.py", "recon_executor_build")
     if build.compiler() is None:
         pytest.skip("no C++ compiler to build the executor with")

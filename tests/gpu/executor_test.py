@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda", reason="about the executor only")
+
 
 @pytest.mark.parametrize(("name", "message"), [
     ("leaves_early", "other threads have left the kernel"),

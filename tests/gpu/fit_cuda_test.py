@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,8 @@ from recon.fit.loop import Fit
 from recon.fit.system import System
 from recon.ops import cuda
 from recon.strategies.densify import Densify
+
+pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda", reason="needs the executor")
 
 
 def _system(steps: int = 12) -> System:
