@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,8 +70,8 @@ def measure(count: int, size: tuple[int, int], rounds: int) -> dict[str, Any]:
     for round_number in range(rounds + 2):
         for who, draw in contenders.items():
             with torch.no_grad():
-                forward, _ = _timed(lambda draw=draw: draw(rows, camera))
-            both, memory = _timed(lambda draw=draw: step(draw))
+                forward, _ = _timed(partial(draw, rows, camera))
+            both, memory = _timed(partial(step, draw))
             if round_number >= 2:  # the first two warm up
                 for key, value in (("forward ms", forward), ("both ms", both), ("GB", memory)):
                     taken[who][key].append(value)
