@@ -46,7 +46,7 @@ class PoseRefinement:
     begin: float = 0.02
     until: float = 1.0
     # each pose is refined in every so many-th visit of all views
-    every: int = 2
+    every: int = 1
     # added to the curvature, as a share of its diagonal
     damping: float = 0.1
 
