@@ -109,7 +109,8 @@ class Run:
 
         if not self.holds_splats:
             raise InputError("this scene is not made of Gaussians", file=self.path,
-                             fix="recon mesh makes triangles of it; recon view and recon render show it.")
+                             fix=f"Make Gaussians of it: recon convert {self.path} --to gaussians. recon mesh makes "
+                                 "triangles; recon view and recon render show it.")
         file = self.folder.scene if self.folder else self.path
         if self.folder and not file.exists():
             raise InputError("is missing", file=file, fix=f"Finish the fit first: recon fit --resume {self.path}")
