@@ -198,16 +198,36 @@ void run_block() {
     makecontext(&f.context, enter, 0);
   }
   for (;;) {
-    for (int thread : a.order)
-      while (a.fibers[thread]->now == state::ready) resume(thread);
-    bool moved = false;
-    for (int first = 0; first < a.count; first += kWarp) moved |= release_warp(first);
-    if (moved) continue;
+    // Each warp goes as far as it can before the next: what relies on another warp without a barrier reads NaN.
+    for (size_t begin = 0, end; begin < a.order.size(); begin = end) {
+      const int first = a.order[begin] / kWarp * kWarp;
+      end = begin + size_t(std::min(kWarp, a.count - first));
+      do
+        for (size_t i = begin; i < end; ++i)
+          while (a.fibers[a.order[i]]->now == state::ready) resume(a.order[i]);
+      while (release_warp(first));
+    }
     if (release_block()) continue;
     for (int i = 0; i < a.count; ++i)
       if (a.fibers[i]->now != state::done) stuck(i, "waits for ever");
     return;
   }
+}
+
+// All threads, those of a warp together.
+std::vector<int> threads_by_warp(int count, unsigned seed) {
+  std::vector<int> warps((count + kWarp - 1) / kWarp), out;
+  std::iota(warps.begin(), warps.end(), 0);
+  std::mt19937 random(seed);
+  if (seed == 1) std::reverse(warps.begin(), warps.end());
+  if (seed > 1) std::shuffle(warps.begin(), warps.end(), random);
+  for (int warp : warps) {
+    const size_t begin = out.size();
+    for (int i = warp * kWarp; i < std::min((warp + 1) * kWarp, count); ++i) out.push_back(i);
+    if (seed == 1) std::reverse(out.begin() + begin, out.end());
+    if (seed > 1) std::shuffle(out.begin() + begin, out.end(), random);
+  }
+  return out;
 }
 
 }  // namespace
@@ -248,10 +268,7 @@ void run(dim3 grid, dim3 block, const std::function<void()>& thread) {
     a.fibers.push_back(std::make_unique<fiber>());
     a.fibers.back()->stack.reset(new char[kStack]);
   }
-  a.order.resize(a.count);
-  std::iota(a.order.begin(), a.order.end(), 0);
-  if (a.seed == 1) std::reverse(a.order.begin(), a.order.end());
-  if (a.seed > 1) std::shuffle(a.order.begin(), a.order.end(), std::mt19937(a.seed));
+  a.order = threads_by_warp(a.count, a.seed);
   a.body = &thread;
   blockDim = block;
   gridDim = grid;
