@@ -196,7 +196,8 @@ class Run:
         return as_pil(self.render(camera, size).rgb)
 
     def export(self, path: str | Path, mesh: Mesh | None = None) -> tuple[str, ...]:
-        """Writes the scene to .ply, .splat, .spz or .html (a page to look at it), in the coordinates of the source.
+        """Writes the scene to .ply, .splat, .spz or .html (a page to look at it), in the coordinates of the source; to
+        .glb (KHR_gaussian_splatting) or .usdz with y up.
 
         ``mesh`` goes into a page too, in the same coordinates; a button switches between the two. Returns what the file
         cannot hold. Raises InputError for unknown suffixes and places that cannot be written.
@@ -208,7 +209,12 @@ class Run:
             near = getattr(self.renderer, "near", 0.02) / self._world_from_source.scale
             options = {"cameras": self.cameras, "background": self.background.tolist(), "near": near,
                        "title": self.path.name if self.folder else self.path.stem, "mesh": mesh}
-        return write_splats(path, self.gaussians, **options)
+        gaussians = self.gaussians
+        if Path(path).suffix.lower() in (".glb", ".usdz"):  # formats that say which way is up
+            from recon.app.meshing import placed
+
+            gaussians = gaussians.transformed(placed(self.cameras, Path(path).suffix.lower())[0])
+        return write_splats(path, gaussians, **options)
 
     def __repr__(self) -> str:
         quality = f", PSNR {self.metrics['psnr']:.1f} dB" if self.metrics.get("psnr") else ""

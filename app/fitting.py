@@ -65,7 +65,7 @@ class FitRequest:
     out: Path | None = None
     format: str | None = None
     holdout: int | None = None
-    masks: Literal["auto", "ignore", "object", "off"] | None = None
+    masks: Literal["auto", "ignore", "object", "present", "off"] | None = None
     poses: str | None = None
     refine_poses: bool | None = None
     until: int | None = None
@@ -304,6 +304,11 @@ def read_scene(scene: str, format: str | None, holdout: int | None, poses: str |
         from recon.app import distilled
 
         return distilled.capture_of(path)
+    if format is None and path.is_file():
+        from recon.app import mesh_capture
+
+        if mesh_capture.is_surface(path):
+            return mesh_capture.capture_of(path, 8 if holdout is None else holdout)
     return data.read(path, format=format, holdout=8 if holdout is None else holdout,
                      poses=None if poses in (None, "auto") else poses, progress=_progress(report),
                      work_dir=_work_dir(path, runs))

@@ -1,14 +1,17 @@
-"""The surface of a scene as triangles: depth of its cameras fused, cleaned, and turned as a file format expects."""
+"""The surface of a scene as triangles: from its own distance, or depth of its cameras fused; cleaned, and turned as a
+file format expects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from recon.errors import InputError
 from recon.mesh import tsdf
+from recon.protocols import Surfaced
 from recon.types import Camera, Mesh, Similarity
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ class Meshing:
     fill_holes     holes of up to so many edges are closed
     faces          at most about so many faces; 0 keeps all
     texture        texels along a side of a texture; 0 for colours of vertices
+    mesher         "flexicubes" and "marching_cubes" need a field with a distance, "tsdf" fuses depth; "auto" takes the
+                   first that the field allows
+    watertight     close what is still open
     """
 
     resolution: int = 256
@@ -40,27 +46,108 @@ class Meshing:
     fill_holes: int = 60
     faces: int = 0
     texture: int = 0
+    mesher: Literal["auto", "flexicubes", "marching_cubes", "tsdf"] = "auto"
+    watertight: bool = False
 
 
 def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
-            has_alpha: bool, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+            has_alpha: bool, meshing: Meshing, field: Any = None) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it.
 
-    ``render`` draws the channels ``WANTED``; ``cameras`` are in the world.
+    ``render`` draws the channels ``WANTED``; ``cameras`` are in the world; ``field`` may offer a distance.
     Raises InputError where there is no surface.
     """
-    import psutil
-
     from recon.mesh.clean import drop_small_parts, fill_holes
-    from recon.mesh.grid import Grid
     from recon.mesh.simplify import simplify
 
-    if meshing.box is None:
-        low, high = tsdf.box_of_views(cameras, render)
-    else:
+    notes: tuple[str, ...]
+    box = None
+    if meshing.box is not None:
         corners = torch.cartesian_prod(*meshing.box.T)  # a box of the source may lie turned in the frame of the fit
         moved = world_from_source.points(corners)
-        low, high = moved.amin(0), moved.amax(0)
+        box = torch.stack([moved.amin(0), moved.amax(0)])
+    by_distance = isinstance(field, Surfaced) and meshing.mesher != "tsdf"
+    if meshing.mesher not in ("auto", "tsdf") and not by_distance:
+        raise InputError(f"--mesher {meshing.mesher} needs a run with a distance, and this one has none",
+                         fix="Leave it out; or fit such a run: recon fit SCENE --method neus")
+    if by_distance:
+        mesh, notes = _of_distance(field, box, meshing)
+    else:
+        mesh, notes = _of_depth(render, cameras, box, has_alpha, meshing)
+    mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
+    if dropped:
+        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped",)
+    if meshing.fill_holes > 0:
+        mesh, filled = fill_holes(mesh, meshing.fill_holes)
+        if filled:
+            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
+    if meshing.watertight:
+        mesh, said = _closed(mesh, meshing)
+        notes += said
+    if 0 < meshing.faces < len(mesh):
+        mesh = simplify(mesh, meshing.faces)
+    if meshing.texture:
+        mesh = _textured(mesh, render, cameras, meshing.texture)
+    return _smooth_normals(mesh.transformed(world_from_source.inverse())), notes
+
+
+def _of_distance(field: Any, box: Tensor | None, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+    """The zero set of a field's distance, closed at the border of its box, with colours."""
+    from recon.mesh import flexicubes, marching_cubes
+    from recon.mesh.clean import drop_cavities
+    from recon.mesh.grid import Grid
+
+    low, high = field.surface_box
+    if box is not None:
+        low, high = torch.maximum(low, box[0]), torch.minimum(high, box[1])
+        if not bool((low < high).all()):
+            raise InputError("--box lies outside of what this run knows", fix="Leave it out, or give another.")
+
+    def distance(x: Tensor) -> Tensor:
+        inside = ((x > low) & (x < high)).all(1)
+        value = field.distance(x)
+        return torch.where(inside, value, value.abs().clamp_min(1e-4))
+
+    mesher = marching_cubes if meshing.mesher == "marching_cubes" else flexicubes
+    with torch.no_grad():
+        mesh = mesher.mesh_distance(distance, Grid.around(low, high, meshing.resolution))
+        mesh, hollows = drop_cavities(mesh)
+        colours = torch.cat([field.colour(x) for x in mesh.vertices.split(1 << 18)]).clamp(0, 1)
+    notes = (f"{hollows:,} hollow{'s' if hollows > 1 else ''} inside dropped",) if hollows else ()
+    return replace(mesh, colours=colours), notes
+
+
+def _closed(mesh: Mesh, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+    """A watertight mesh, with the colours of the nearest vertices; or the mesh as it was and why not."""
+    from recon.mesh.check import check
+    from recon.mesh.clean import drop_small_parts
+    from recon.mesh.poisson import closed_over
+    from recon.ops.knn import nearest
+    from recon.ops.triangles import Triangles
+
+    if check(mesh).watertight:
+        return mesh, ()
+    whole, _ = drop_small_parts(closed_over(mesh, min(meshing.resolution, 256)), meshing.smallest_part)
+    report = check(whole)
+    if not report.watertight:
+        return mesh, (f"it could not be made watertight: {report}",)
+    if mesh.colours is not None:
+        _, index = nearest(whole.vertices, mesh.vertices.contiguous())
+        whole = replace(whole, colours=mesh.colours[index[:, 0].long()])
+    away = whole.vertices - Triangles(mesh.vertices.contiguous(), mesh.faces).closest(whole.vertices)[0]
+    cell = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max()) / min(meshing.resolution, 256)
+    guessed = float((away.norm(dim=1) > 2 * cell).double().mean())
+    return whole, (f"closed by Poisson reconstruction: {guessed:.0%} of it is guessed, where there was no surface",)
+
+
+def _of_depth(render: Callable[[Camera], Render], cameras: Sequence[Camera], box: Tensor | None, has_alpha: bool,
+              meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+    """Depth pictures fused to a surface that is open where nothing was seen."""
+    import psutil
+
+    from recon.mesh.grid import Grid
+
+    low, high = tsdf.box_of_views(cameras, render) if box is None else box
     wanted = tsdf.TsdfSettings(resolution=meshing.resolution)
     if has_alpha:  # empty pixels clear away what floats, so that unclear ones can be believed: fewer holes
         wanted = replace(wanted, empty=0.3, spread=0.15, views=0.3)
@@ -69,19 +156,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     if settings.resolution < wanted.resolution:
         notes += (f"memory is short: resolution {settings.resolution} instead of {wanted.resolution}",)
     volume = tsdf.fuse(cameras, render, Grid.around(low, high, settings.resolution), settings)
-    mesh = tsdf.extract(volume, settings.views)
-    mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
-    if dropped:
-        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped",)
-    if meshing.fill_holes > 0:
-        mesh, filled = fill_holes(mesh, meshing.fill_holes)
-        if filled:
-            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
-    if 0 < meshing.faces < len(mesh):
-        mesh = simplify(mesh, meshing.faces)
-    if meshing.texture:
-        mesh = _textured(mesh, render, cameras, meshing.texture)
-    return _smooth_normals(mesh.transformed(world_from_source.inverse())), notes
+    return tsdf.extract(volume, settings.views), notes
 
 
 def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[Camera], size: int) -> Mesh:
@@ -128,7 +203,8 @@ def placed(cameras: Sequence[Camera], suffix: str, up: str = "auto", scale: floa
     turn, words = torch.eye(3, dtype=torch.float64), "axes of the source"
     if up != "keep":
         # Photos are mostly taken upright: up is the source axis nearest to the cameras' mean up.
-        mean = -torch.stack([c.world_from_camera[:3, 1] for c in cameras]).mean(0)
+        downs = [c.world_from_camera[:3, 1] for c in cameras] or [AXES["y"]]  # files without cameras: y down, mostly
+        mean = -torch.stack(downs).mean(0)
         axis = int(mean.abs().argmax())
         up_source = torch.nn.functional.one_hot(torch.tensor(axis), 3).double() * (1 if mean[axis] > 0 else -1)
         turn = quarter_turn(up_source, AXES[up])

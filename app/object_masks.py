@@ -67,7 +67,7 @@ def cut_out(render: Callable[[Camera], Render], masks: dict[bytes, Tensor]) -> C
 
 def wanted(scene: Any, choice: str, cameras: Iterable[Camera]) -> dict[bytes, Tensor]:
     """The masks that --masks asks for: "object" uses them, "off" does not, "auto" does what the fit did."""
-    fitted = scene.config.get("system", {}).get("masks") == "object" or scene.saved.has_alpha
+    fitted = scene.config.get("system", {}).get("masks") in ("object", "present") or scene.saved.has_alpha
     if choice == "off" or (choice == "auto" and not fitted):
         return {}
     try:

@@ -76,6 +76,20 @@ class Distance(Protocol):
     def normal(self, x_world: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class Surfaced(Distance, Protocol):
+    """A distance that is known in a box, with colours on its zero set."""
+
+    @property
+    def surface_box(self) -> Tensor:
+        """[2, 3] low and high corner, world; outside of it there is no surface."""
+        ...
+
+    def colour(self, x_world: Tensor) -> Tensor:
+        """[n, 3] colours in 0..1 of points on the surface."""
+        ...
+
+
 class Renderer(Protocol):
     """Field and camera in, pictures out."""
 
@@ -175,7 +189,10 @@ class Poseable(Linearises, Protocol):
 
 @runtime_checkable
 class Regularizer(Protocol):
-    """A term that looks at the field itself and not at a picture."""
+    """A term that looks at the field itself and not at a picture.
+
+    One that is random or has its time offers ``of_field_at(field, step, total_steps, seed)`` too, which is then called.
+    """
 
     @property
     def weight(self) -> float: ...

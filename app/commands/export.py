@@ -16,7 +16,7 @@ from recon.errors import InputError
 
 @dataclass(frozen=True)
 class Arguments:
-    """Write a run or a splat file as .ply, .splat or .spz, or as a web page to look at it; meshes likewise.
+    """Write a run or a splat file as .ply, .spz, .glb ..., or as a web page to look at it; meshes likewise.
 
     Examples:
       recon export runs/fox-gaussians-01 fox.spz
@@ -32,7 +32,8 @@ class Arguments:
     source: tyro.conf.Positional[Annotated[str, option("RUN|FILE")]]
 
     # the file to write: out.ply (everything, large), out.spz (small, keeps view-dependent colour), out.splat (no
-    # view-dependent colour), out.html (one page with a viewer inside, opens in any browser without a network)
+    # view-dependent colour), out.glb or out.usdz (for programs that know Gaussians in glTF or USD; y up), out.html (one
+    # page with a viewer inside, opens in any browser without a network)
     out: tyro.conf.Positional[Annotated[str, option("OUT")]]
 
     # for .html: a mesh of the same scene, made with recon mesh RUN FILE --up keep; a button switches to it

@@ -34,7 +34,7 @@ class Arguments:
       recon fit --resume runs/photos-gaussians-01 --steps 30000
     """
 
-    # folder of photos, COLMAP or nerfstudio project, Blender scene, LLFF or NeuS data, or a video
+    # folder of photos, COLMAP or nerfstudio project, Blender scene, LLFF or NeuS data, a video, or a mesh
     scene: tyro.conf.Positional[Annotated[str | None, option("SCENE")]] = None
 
     # how to represent the scene; the list is below, more with: recon methods
@@ -76,8 +76,8 @@ class Arguments:
     # how to read SCENE, when it is not recognised: colmap, transforms, llff, idr, photos, video
     format: Annotated[str | None, option("NAME", "recognised")] = None
 
-    # masks: "ignore" leaves masked pixels out, "object" cuts the object free, "off"
-    masks: Annotated[Literal["auto", "ignore", "object", "off"] | None, option("HOW", "auto")] = None
+    # masks: "ignore" leaves masked pixels out, "object" cuts the object free, "present" as they are meant, "off"
+    masks: Annotated[Literal["auto", "ignore", "object", "present", "off"] | None, option("HOW", "as in method")] = None
 
     # "photos" finds the camera poses from the photos even where a camera file exists; or a path to take them from
     poses: Annotated[str | None, option("HOW", "a camera file where there is one")] = None

@@ -29,7 +29,8 @@ class Arguments:
       recon mesh runs/fox-gaussians-01 fox.obj --resolution 384 --box -1,-1,0,1,1,2
       recon mesh runs/fox-gaussians-01 fox.glb --texture 2048 --faces 40000
 
-    Depth as seen from the cameras of the photos is fused into a grid, and the surface taken from there, with colours.
+    Runs with a distance (neus, volsdf) give their own surface. Of others, depth as seen from the cameras of the photos
+    is fused into a grid, and the surface taken from there, with colours.
     """
 
     # run folder
@@ -67,6 +68,12 @@ class Arguments:
 
     # look for faces that cut each other and say how many
     check: Annotated[bool, flag()] = False
+
+    # how: flexicubes and marching_cubes need a run with a distance (neus, volsdf), tsdf fuses depth
+    mesher: Annotated[Literal["auto", "flexicubes", "marching_cubes", "tsdf"], option("HOW", "auto")] = "auto"
+
+    # close the surface everywhere, also where nothing was seen; says how much of it is guessed
+    watertight: Annotated[bool, flag()] = False
 
     # replace OUT where it exists
     overwrite: Annotated[bool, flag()] = False
@@ -152,10 +159,10 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
 
     faces = arguments.faces if arguments.faces is not None else FACES * (arguments.texture > 0)
     how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes,
-                          faces, arguments.texture)
+                          faces, arguments.texture, arguments.mesher, arguments.watertight)
     masks = object_masks.wanted(scene, arguments.masks, cameras)
     return meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
-                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how)
+                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how, field=scene.field)
 
 
 def _described(report: MeshReport, looked: bool) -> str:

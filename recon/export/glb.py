@@ -1,4 +1,4 @@
-"""Meshes as binary glTF 2.0 (.glb): one file with geometry, colours and texture that every program opens.
+"""Meshes and Gaussians as binary glTF 2.0 (.glb): one file that every program opens.
 
 Specification: Khronos glTF 2.0. Frame: right-handed, y up, metres. Colours of photos already hold the light of the
 scene, so the material is unlit (KHR_materials_unlit) with a plain rough one for programs that do not know that.
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from recon.errors import InputError
+from recon.export import glb_splats
 from recon.export.mesh_file import checked, linear_from_srgb, mesh_from, srgb_from_linear
 from recon.formats.files import atomic_output, file_size, open_input
-from recon.types import Mesh
+from recon.types import Gaussians, Mesh
 
 DAMAGED = "The file is cut off or damaged; export it again."
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -63,6 +64,11 @@ def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
         file.write(struct.pack("<I4s", len(text), b"JSON") + text)
         file.write(struct.pack("<I4s", len(data), b"BIN\0") + data)
     return ()
+
+
+def write_splats(path: str | Path, gaussians: Gaussians, *, comments: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Writes Gaussians whose frame is already y up; returns what the file cannot hold. Raises InputError."""
+    return glb_splats.write(path, gaussians)
 
 
 class _Builder:

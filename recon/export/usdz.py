@@ -1,4 +1,4 @@
-"""Meshes as USDZ: one file for Apple's Quick Look, Blender, Houdini, Maya and everything else that reads USD.
+"""Meshes and Gaussians as USDZ: for Apple's Quick Look, Blender, Houdini, Maya and all else that reads USD.
 
 Specification: OpenUSD "USDZ File Format": a zip archive without compression whose files begin at multiples of 64 bytes;
 the first is the scene, here as text (.usda). Frame: y up, metres. The material is a rough UsdPreviewSurface with the
@@ -15,9 +15,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from recon.errors import InputError
 from recon.export.mesh_file import checked, linear_from_srgb
+from recon.export.usd_splats import layer_of
 from recon.formats.files import atomic_output
-from recon.types import Mesh
+from recon.types import Gaussians, Mesh
 
 ALIGNMENT = 64
 DATE = (1 << 5 | 1) << 16  # 1980-01-01: equal meshes give equal files
@@ -38,6 +40,16 @@ def write_mesh(path: str | Path, mesh: Mesh) -> tuple[str, ...]:
     with atomic_output(path) as file:
         _write_zip(file, files)
     return ()
+
+
+def write_splats(path: str | Path, gaussians: Gaussians, *, comments: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Writes Gaussians whose frame is already y up; returns what the file cannot hold. Raises InputError."""
+    layer, warnings = layer_of(gaussians, path)
+    if len(layer) >= 1 << 32:
+        raise InputError(f"{len(layer) / 1e9:.1f} GB do not fit a .usdz (4 GiB)", file=path, fix="Use .ply or .spz.")
+    with atomic_output(path) as file:
+        _write_zip(file, [("splats.usda", layer)])
+    return warnings
 
 
 def _scene(mesh: Mesh, vertices: np.ndarray, faces: np.ndarray) -> str:

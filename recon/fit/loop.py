@@ -16,6 +16,7 @@ from recon.errors import InputError
 from recon.fit import checkpoint
 from recon.fit.evaluate import compare
 from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Saved, Started, Warned
+from recon.fit.photos import cut_out
 from recon.fit.problem import FitProblem
 from recon.fit.system import System
 from recon.types import Capture
@@ -49,6 +50,7 @@ class Fit:
                  resume: bool = False, until: int | None = None, checkpoint_every_s: float = 60.0,
                  evaluate_every_s: float = 20.0, memory: int = 1 << 30, scene_memory: int | None = None,
                  device: torch.device | None = None) -> None:
+        capture = cut_out(capture, system)
         self.capture, self.system, self.seed = capture, system, seed
         self.folder, self.until = folder, system.steps if until is None else until
         self.checkpoint_every_s, self.evaluate_every_s = checkpoint_every_s, evaluate_every_s
@@ -64,6 +66,9 @@ class Fit:
         if scene_memory is not None and hasattr(self.field, "limit_memory"):
             self.field.limit_memory(scene_memory)
         state = self._saved_state() if resume else None
+        attach = getattr(self.field, "attach", None)
+        if attach is not None:
+            attach(capture)
         if state is None:
             self.field.initialise(capture, seed)
         else:

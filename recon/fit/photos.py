@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from recon.fit.system import System
-from recon.types import Capture, Observation, Photo, View
+from recon.types import Camera, Capture, Observation, Photo, View
+from recon.types.capture import PhotoSource
 
 _COLOURS = {"black": 0.0, "white": 1.0}
 
@@ -21,7 +23,29 @@ def uses_mask(capture: Capture, system: System) -> str | None:
         return None
     if system.masks == "auto":
         return "ignore" if capture.mask_meaning == "ignore" else None
+    if system.masks == "present":
+        return capture.mask_meaning
     return system.masks
+
+
+@dataclass(frozen=True)
+class _CutOut:
+    """Photos whose mask became their alpha."""
+
+    source: PhotoSource
+
+    def read(self, camera: Camera) -> Photo:
+        photo = self.source.read(camera)
+        planes = [p for p in (photo.alpha, photo.mask) if p is not None]
+        return replace(photo, alpha=torch.stack(planes).amin(0) if planes else None, mask=None)
+
+
+def cut_out(capture: Capture, system: System) -> Capture:
+    """The capture with masks of an object as alpha, where the system uses them: fields then start within it."""
+    if uses_mask(capture, system) != "object":
+        return capture
+    views = tuple(replace(v, source=_CutOut(v.source)) for v in capture.views)
+    return replace(capture, views=views, has_alpha=True, mask_meaning=None)
 
 
 def fixed_background(capture: Capture, system: System) -> Tensor:

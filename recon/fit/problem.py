@@ -139,7 +139,10 @@ class FitProblem:
         for term in self._pictured.values():
             loss = loss + term.weight * term.value(render, seen)
         for term in self._fielded.values():
-            loss = loss + term.weight * term.of_field(self.field)
+            timed = getattr(term, "of_field_at", None)
+            when = (self.step, self.total_steps, self.seed)
+            value = term.of_field(self.field) if timed is None else timed(self.field, *when)
+            loss = loss + term.weight * value
         for i, term in enumerate(self._pointed.values()):
             generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
             loss = loss + term.weight * term.of_points(self.field, generator)

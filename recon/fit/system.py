@@ -90,5 +90,6 @@ class System:
     exposure: Exposure = dataclasses.field(default_factory=Exposure)
     # camera poses are refined while fitting (--refine-poses)
     pose_refinement: PoseRefinement = dataclasses.field(default_factory=PoseRefinement)
-    # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty
-    masks: Literal["auto", "ignore", "object", "off"] = "auto"
+    # auto: use masks that say "ignore", leave out masks that mark the object; object: what is masked becomes empty;
+    # present: as they are meant
+    masks: Literal["auto", "ignore", "object", "present", "off"] = "auto"

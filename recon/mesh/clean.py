@@ -43,6 +43,22 @@ def drop_small_parts(mesh: Mesh, smallest: float = 0.01) -> tuple[Mesh, int]:
     return mesh.select(keep[part]), int((~keep).sum())
 
 
+def drop_cavities(mesh: Mesh) -> tuple[Mesh, int]:
+    """Without closed parts whose faces look inwards: hollows, which nobody sees; returns the mesh and how many went."""
+    part = torch.from_numpy(face_parts(mesh.faces.numpy()))
+    if not len(part):
+        return mesh, 0
+    a, b, c = mesh.corners.double().unbind(1)
+    count = int(part.max()) + 1
+    volume = torch.zeros(count, dtype=torch.float64).index_add_(0, part, (a * torch.linalg.cross(b, c)).sum(1))
+    edges = find_edges(mesh.faces.numpy())
+    border = torch.from_numpy(edges.count[edges.of_side] == 1).view(-1, 3).any(1)
+    opened = torch.zeros(count, dtype=torch.bool)
+    opened[part[border]] = True
+    keep = (volume >= 0) | opened
+    return mesh.select(keep[part]), int((~keep).sum())
+
+
 def fill_holes(mesh: Mesh, longest: int = 100) -> tuple[Mesh, int]:
     """Closes every border loop of up to ``longest`` edges with a fan around its middle; returns mesh and their number.
 

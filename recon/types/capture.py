@@ -67,12 +67,25 @@ class PointCloud:
         return len(self.positions)
 
 
+class TrueSurface(Protocol):
+    """A surface that is known, for fields that learn from distances; in the world."""
+
+    def distance(self, x_world: Tensor) -> Tensor:
+        """Signed distances [n] of points [n, 3], negative inside."""
+        ...
+
+    def points(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, 3] points spread evenly over the surface."""
+        ...
+
+
 @dataclass(frozen=True)
 class Capture:
     """A set of posed photos, and what came with them.
 
     world_from_source   the normalising similarity already applied to cameras and points; every export undoes it
     mask_meaning        what a 0 in a mask says: "ignore" (unknown, do not compare) or "object" (background)
+    surface             the true surface where it is known; captures that are moved lose it
     warnings            what was skipped or repaired while reading, one readable sentence each
     """
 
@@ -85,6 +98,7 @@ class Capture:
     mask_meaning: Literal["ignore", "object"] | None = None
     has_alpha: bool = False
     warnings: tuple[str, ...] = ()
+    surface: TrueSurface | None = None
 
     def subset(self, split: str) -> tuple[View, ...]:
         return tuple(v for v in self.views if v.split == split)
@@ -118,6 +132,7 @@ class Capture:
             views=tuple(_moved_view(v, target_from_world) for v in self.views),
             points=points,
             world_from_source=target_from_world.after(self.world_from_source),
+            surface=None,
         )
 
 

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from recon.app.main import main
-from recon.app.meshing import quarter_turn
+from recon.app.meshing import Meshing, _closed, quarter_turn
 from recon.export import read_mesh
+from recon.mesh.check import check
+from recon.ops.flexicubes import grid_points
+from recon.ops.marching_cubes import marching_cubes
+from recon.types import Mesh
 
 
 def test_a_run_becomes_a_mesh(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +56,25 @@ def test_turns_are_rotations() -> None:
             torch.testing.assert_close(turn @ a, b)
             torch.testing.assert_close(turn @ turn.T, torch.eye(3, dtype=torch.float64))
             assert float(torch.linalg.det(turn)) == pytest.approx(1)
+
+
+def test_an_open_surface_is_closed_and_the_guess_is_said() -> None:
+    x = grid_points((20,) * 3, (-1.3,) * 3, (2.6 / 19,) * 3)
+    whole = Mesh(*marching_cubes(x.norm(dim=-1) - 1, origin=(-1.3,) * 3, spacing=(2.6 / 19,) * 3))
+    opened = whole.select(whole.corners.mean(1)[:, 2] < 0.8)
+    opened = Mesh(opened.vertices, opened.faces, colours=opened.vertices.clamp(0, 1))
+    closed, notes = _closed(opened, Meshing(resolution=40))
+    assert check(closed).watertight
+    assert "guessed" in notes[0]
+    assert closed.colours is not None
+    near = closed.vertices[:, 2] < 0.5
+    assert float((closed.colours - closed.vertices.clamp(0, 1))[near].abs().max()) < 0.2
+    same, notes = _closed(whole, Meshing(resolution=40))
+    assert same is whole
+    assert not notes
+
+
+def test_a_mesher_that_the_run_does_not_allow(tiny_run: Path, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mesh", str(tiny_run), str(tmp_path / "m.ply"), "--mesher", "flexicubes"]) == 2
+    assert "needs a run with a distance" in capsys.readouterr().err

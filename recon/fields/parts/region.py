@@ -11,6 +11,8 @@ from recon.fields.parts.initial_points import focus_of
 from recon.fields.parts.visual_hull import carve
 from recon.types import Capture
 
+_FEW_POINTS = 200
+_ROOM = 0.08  # around the points, of the longest side
 _VIEWS = 50  # views that carve
 _COARSE = 64  # cells along a side of the first look
 
@@ -50,6 +52,22 @@ def region_of(capture: Capture, cells: int, margin: float) -> Region:
     low = tuple(float(v) for v in focus - distance)
     high = tuple(float(v) for v in focus + distance)
     return Region(low, high, margin, torch.ones(cells, cells, cells, dtype=torch.bool))  # type: ignore[arg-type]
+
+
+def region_of_points(capture: Capture, wide: Region) -> Region:
+    """``wide`` with its inner box drawn around the capture's points, where there are enough of them; never larger."""
+    if capture.points is None or len(capture.points) < _FEW_POINTS:
+        return wide
+    low, high = torch.tensor(wide.low, dtype=torch.float64), torch.tensor(wide.high, dtype=torch.float64)
+    x = capture.points.positions.double()
+    x = x[((x > low) & (x < high)).all(1)]
+    if len(x) < _FEW_POINTS:
+        return wide
+    x = x.sort(dim=0).values
+    first, last = x[len(x) // 200], x[-1 - len(x) // 200]  # without half a percent of stray ones on each side
+    room = _ROOM * (last - first).max()
+    low, high = torch.maximum(low, first - room), torch.minimum(high, last + room)
+    return Region(tuple(low.tolist()), tuple(high.tolist()), wide.margin, wide.occupied)
 
 
 def _hull(capture: Capture, focus: Tensor, half: float, cells: int) -> Region | None:

@@ -71,6 +71,11 @@ class VolumeField:
 
     feature_width = 0
     path = ""  # of ``settings`` in the settings of the method
+    voxels_per_pixel = 0.5  # at most: more than photos can tell apart are not made
+
+    def find_region(self, capture: Capture, cells: int) -> Region:
+        """Where the volume lies, with ``cells`` occupancy cells along a side on average."""
+        return region_of(capture, cells, self.settings.margin)
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Parameters besides ``decoder``, at ``size``."""
@@ -108,10 +113,10 @@ class VolumeField:
     def initialise(self, capture: Capture, seed: int) -> None:
         s = self.settings
         pixels = sum(v.camera.width * v.camera.height for v in capture.train)
-        self.most_voxels = float(max(min(s.voxels, pixels // 2), 512))
+        self.most_voxels = float(max(min(s.voxels, int(self.voxels_per_pixel * pixels)), 512))
         self._check_memory()
         cells = max(min(s.cells, round(1.2 * self.most_voxels ** (1 / 3))), 8)
-        self.region = region_of(capture, cells, s.margin)
+        self.region = self.find_region(capture, cells)
         self.cells = distances(self.region.occupied)
         self.voxels = max(self.most_voxels / s.start, 512.0)
         self.shift = math.log(1 / (1 - s.opacity) - 1)
