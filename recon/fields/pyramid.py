@@ -66,10 +66,10 @@ class PyramidField(WrappedField):
         if torch.is_grad_enabled():
             self._note(u, footprint)
         out = self._blended(wrapped.density_and_more, u, footprint)
-        return out[:, 0], out[:, 1:].contiguous() if out.shape[1] > 1 else None
+        return out[:, 0].contiguous(), out[:, 1:].contiguous() if out.shape[1] > 1 else None
 
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
-        return self._blended(wrapped.density, u, footprint)[:, 0]
+        return self._blended(wrapped.density, u, footprint)[:, 0].contiguous()
 
     def features(self, u: Tensor, footprint: Tensor) -> Tensor:
         return self._blended(wrapped.features, u, footprint)
