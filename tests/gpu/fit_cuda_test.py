@@ -20,7 +20,8 @@ from recon.fit.system import System
 from recon.ops import cuda
 from recon.strategies.densify import Densify
 
-pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda", reason="needs the executor")
+pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
+                                reason="needs the executor, and whole fits take minutes under the sanitizer")
 
 
 def _system(steps: int = 12) -> System:
