@@ -77,7 +77,7 @@ def test_plan_for_time() -> None:
 
 def test_resolution_grows_to_full() -> None:
     system = replace(gaussians.PRESETS["fast"], steps=1000, resolution=Resolution(start=4.0, until=0.6, min_side=8))
-    problem = FitProblem(tiny_capture(), system, None, 0, 1 << 20)
+    problem = FitProblem(tiny_capture(), system, system.field.build(), 0, 1 << 20)
     scales = [problem.scale(step) for step in range(0, 1000, 10)]
     assert scales[0] == pytest.approx(4.0)
     assert all(a >= b for a, b in pairwise(scales)), "it never gets coarser again"
@@ -85,13 +85,14 @@ def test_resolution_grows_to_full() -> None:
     assert problem.scale(600) == 1.0
     assert len(set(scales)) <= 9, "few sizes, so that photos are rarely scaled"
     small = replace(system, resolution=Resolution(start=4.0, until=0.6, min_side=20))
-    assert FitProblem(tiny_capture(), small, None, 0, 1 << 20).scale(0) == pytest.approx(2.0)  # 48x40
+    assert FitProblem(tiny_capture(), small, small.field.build(), 0, 1 << 20).scale(0) == pytest.approx(2.0)  # 48x40
 
 
 def test_every_view_once_per_epoch_in_an_order_of_its_own() -> None:
-    problem = FitProblem(tiny_capture(holdout=0), gaussians.PRESETS["fast"], None, 5, 1 << 20)
+    fast = gaussians.PRESETS["fast"]
+    problem = FitProblem(tiny_capture(holdout=0), fast, fast.field.build(), 5, 1 << 20)
     first, second = ([problem.view_of(8 * epoch + i) for i in range(8)] for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(8))
     assert first != second
-    again = FitProblem(tiny_capture(holdout=0), gaussians.PRESETS["fast"], None, 5, 1 << 20)
+    again = FitProblem(tiny_capture(holdout=0), fast, fast.field.build(), 5, 1 << 20)
     assert [again.view_of(8 + i) for i in range(8)] == second, "any step can be repeated without those before it"
