@@ -16,6 +16,7 @@ from torch import Tensor
 from recon.fields.parts.volume_field import VolumeSettings, direction_encoding
 from recon.fields.parts.wrapped import WrappedField
 from recon.ops.elementwise import sigmoid
+from recon.ops.one_thread import one_thread, single_thread
 from recon.ops.rbf import rbf
 
 _VIEW = 8  # numbers that the direction is projected to
@@ -78,11 +79,16 @@ class RbfField(WrappedField):
         p = self.params
         z = self.features(u, footprint) if more is None else more
         if torch.is_grad_enabled() and len(z):
-            now = float(z.detach().square().mean())
+            with single_thread():
+                now = float(z.detach().square().mean())
             self.mean_square = now if self.mean_square == 0 else _SLOW * self.mean_square + (1 - _SLOW) * now
-        z = z / max(self.mean_square, 1e-4) ** 0.5
-        view = (direction_encoding(direction_world) @ p["view"]).index_select(0, ray.long())
-        return sigmoid(rbf(torch.cat([z, view], dim=1), p["centres"], p["sharpness"], p["weights"], p["bias"]))
+        scale, rays = max(self.mean_square, 1e-4) ** -0.5, ray.long()
+
+        def colour(z: Tensor, view: Tensor, *layer: Tensor) -> Tensor:
+            projected = direction_encoding(direction_world) @ view
+            return sigmoid(rbf(torch.cat([z * scale, projected.index_select(0, rays)], dim=1), *layer))
+
+        return one_thread(colour, z, p["view"], p["centres"], p["sharpness"], p["weights"], p["bias"])
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"mean_square": self.mean_square}
