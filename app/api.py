@@ -202,7 +202,7 @@ class Run:
         ``mesh`` goes into a page too, in the same coordinates; a button switches between the two. Returns what the file
         cannot hold. Raises InputError for unknown suffixes and places that cannot be written.
         """
-        from recon.export import write_splats
+        from recon.export import DECLARE_UP, write_splats
 
         options: dict[str, Any] = {}
         if Path(path).suffix.lower() == ".html":
@@ -210,7 +210,7 @@ class Run:
             options = {"cameras": self.cameras, "background": self.background.tolist(), "near": near,
                        "title": self.path.name if self.folder else self.path.stem, "mesh": mesh}
         gaussians = self.gaussians
-        if Path(path).suffix.lower() in (".glb", ".usdz"):  # formats that say which way is up
+        if Path(path).suffix.lower() in DECLARE_UP:
             from recon.app.meshing import placed
 
             gaussians = gaussians.transformed(placed(self.cameras, Path(path).suffix.lower())[0])

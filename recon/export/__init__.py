@@ -21,7 +21,12 @@ from recon.errors import InputError
 from recon.export.splat_file import SplatFile
 from recon.types import Gaussians, Mesh
 
-__all__ = ["SplatFile", "mesh_suffixes", "read_mesh", "read_splats", "splat_suffixes", "write_mesh", "write_splats"]
+DECLARE_UP = (".glb", ".usdz")  # formats of splats that say which way is up; others are in the frame of the source
+
+__all__ = [
+    "DECLARE_UP", "SplatFile", "mesh_suffixes", "read_mesh", "read_splats", "splat_suffixes", "write_mesh",
+    "write_splats",
+]  # fmt: skip
 
 
 def read_splats(path: str | Path) -> SplatFile:

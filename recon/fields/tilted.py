@@ -21,6 +21,7 @@ from recon.fields.parts import wrapped
 from recon.fields.parts.region import Region
 from recon.fields.parts.volume_field import VolumeSettings
 from recon.fields.parts.wrapped import WrappedField
+from recon.ops.one_thread import single_thread
 
 _ANGLE = 2e-3  # of the central differences, radians
 _POINTS = 4096  # that a rotation's gradient is taken from
@@ -74,7 +75,8 @@ class TiltedField(WrappedField):
     def _turned(self, u: Tensor, rotation: Tensor) -> Tensor:
         """u [m, 3] in the frame of a rotation: 0.5 + scale R sides (u - 0.5), to the bit u where that is u."""
         change = self.scale * rotation * self._sides() - torch.eye(3)
-        return u + (u - 0.5) @ change.T
+        with single_thread():
+            return u + (u - 0.5) @ change.T
 
     def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
         found = [self._through(k, wrapped.density_and_more, u, footprint) for k in range(len(self.parts))]
@@ -157,7 +159,8 @@ class _ThroughRotation(torch.autograd.Function):
             for axis in range(3):
                 ahead = ctx.look(rotation @ small_rotation(axis, _ANGLE), rows)
                 behind = ctx.look(rotation @ small_rotation(axis, -_ANGLE), rows)
-                tangent[axis] = stride * ((ahead - behind) * g).sum() / (2 * _ANGLE)
+                with single_thread():
+                    tangent[axis] = stride * ((ahead - behind) * g).sum() / (2 * _ANGLE)
         w, v = q[0], q[1:]
         along = torch.cat([-(v @ tangent)[None], w * tangent + torch.linalg.cross(v, tangent)])  # q times (0, tangent)
         return g_out, 2 * along / q.square().sum(), None

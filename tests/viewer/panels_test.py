@@ -191,6 +191,12 @@ def test_a_mesh_is_shown_and_exported(make_viewer: Any, open_page: Any, tmp_path
         got = read_mesh(tmp_path / f"m.{suffix}")
         assert len(got) == 12
         assert abs(got.volume) == pytest.approx(1.0, abs=1e-4)
+    assert len(set(export.format.options)) == len(export.format.options)
+    export.format.value = "glb (splats)"
+    with page.expect_download(timeout=30_000) as waiting:
+        page.click("button:has-text('Export')")
+    waiting.value.save_as(tmp_path / "splats.glb")
+    assert b"KHR_gaussian_splatting" in (tmp_path / "splats.glb").read_bytes()
 
 
 def test_a_mesh_is_made_from_what_the_cameras_see(make_viewer: Any) -> None:

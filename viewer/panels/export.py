@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
-from recon.export import splat_suffixes
+from recon.export import DECLARE_UP, splat_suffixes
 from recon.viewer import downloads
 from recon.viewer.panels.mesh import content_of
 
@@ -29,7 +29,8 @@ class Panel:
         self.pages_of_meshes = not known  # else a page holds the splats, and the mesh where there is one
         if meshes and self.pages_of_meshes:
             meshes = (*meshes, ".html")
-        names = (*(s[1:] for s in (*ordered, *meshes)), "png")
+        self.splats = {s[1:] if s not in meshes else f"{s[1:]} (splats)": s for s in ordered}  # by name in the list
+        names = (*self.splats, *(s[1:] for s in meshes), "png")
         self.format = gui.add_dropdown("Format", names, initial_value=names[0], order=21)
         self.button = gui.add_button("Export", color="blue", order=20,
                                      hint="Sends the scene, or what you see as png, to this browser (X)")
@@ -38,11 +39,12 @@ class Panel:
 
     def _export(self, event: Any) -> None:
         viewer, client = self.viewer, event.client
-        suffix = "." + str(self.format.value)
+        chosen = str(self.format.value)
+        splats = chosen in self.splats
+        suffix = self.splats[chosen] if splats else f".{chosen}"
         crop = next((p.crop for p in viewer.panels if hasattr(p, "crop")), None)
         frame = next((p.export_from_world for p in viewer.panels if hasattr(p, "export_from_world")), None)
         export_from_world = frame or viewer.page.world_from_source.inverse()
-        splats = suffix in splat_suffixes("write") and not (self.pages_of_meshes and suffix == ".html")
         notes: tuple[str, ...] = ()
         if suffix == ".png":
             name, content = downloads.picture(viewer.watcher(event))
@@ -50,6 +52,8 @@ class Panel:
             name, content = self._mesh(suffix, crop, export_from_world)
         else:
             extras = self._page(viewer.watcher(event), crop, export_from_world) if suffix == ".html" else {}
+            if suffix in DECLARE_UP:
+                export_from_world = viewer.page.mesh_frame(suffix, export_from_world)
             name, content, notes = downloads.splats(viewer.session, viewer.page, suffix, crop, export_from_world,
                                                     **extras)
         client.send_file_download(name, content, save_immediately=True)
