@@ -102,7 +102,9 @@ def run(argv: Sequence[str]) -> int:
         against = race(arguments.peer, lambda: benchmark.step_ms(rows, camera, settings)["whole step"])
         result["peer"] = {**asdict(against), "ratio": against.ratio}
     if arguments.scaling:
-        result["scaling"] = benchmark.scaling(gaussians, camera, settings)
+        points = benchmark.scaling(gaussians, camera, settings)
+        cost, ratios = benchmark.cost_of(points)
+        result["scaling"] = {"points": points, "ns_per": cost, "measured_over_explained": ratios}
     if arguments.json:
         print(json.dumps(result, indent=1))
         return 0
@@ -143,6 +145,14 @@ def _print(result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
     if "peer" in result:
         print(f"peer {min(result['peer']['peer_ms']):.1f} to {max(result['peer']['peer_ms']):.1f} ms a step, "
               f"{result['peer']['ratio']:.1f} times ours in the same run: {result['peer']['command']}")
-    for row in result.get("scaling", []):
-        print(f"{row['gaussians']:>8,} Gaussians {row['pixels']:>9,} pixels {row['ms']:>8.2f} ms "
-              f"{row['lanes_per_pixel']:>6.1f} lanes/pixel {row['ns_per_pair']:>6.3f} ns/pair")
+    if "scaling" in result:
+        _print_scaling(**result["scaling"])
+
+
+def _print_scaling(points: list[dict[str, float]], ns_per: dict[str, float],
+                   measured_over_explained: list[float]) -> None:
+    print("a step costs " + " + ".join(f"{value:.3g} ns per {name.rstrip('s')}" for name, value in ns_per.items())
+          + " (pair: a pixel and a lane that a Gaussian visits there)")
+    for p, ratio in zip(points, measured_over_explained, strict=True):
+        print(f"{p['gaussians']:>9,} Gaussians {p['pixels']:>9,} pixels {p['pairs'] / 1e6:>7.1f} M pairs "
+              f"{p['ms']:>8.2f} ms, {ratio:.2f} of that")
