@@ -14,6 +14,7 @@ import contextlib
 import hmac
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,12 +32,16 @@ class Gate:
 
     protocol   of websockets that the page's server speaks; a page of another version is told to load again
     refused    called on that thread with a line about every request that was not let through
+    answer     (path, query) of a GET that was let through -> (type, content), or None where the page's server is to
+               answer; called on a thread of its own
     """
 
     def __init__(self, host: str, port: int, inner_port: int, stamp: str, token: str | None, *, protocol: str = "",
-                 refused: Callable[[str], object] = lambda line: None) -> None:
+                 refused: Callable[[str], object] = lambda line: None,
+                 answer: Callable[[str, str], tuple[str, bytes] | None] = lambda path, query: None) -> None:
         self.host, self.port, self.inner_port, self.stamp, self.token = host, port, inner_port, stamp, token
-        self.protocol, self.refused = protocol, refused
+        self.protocol, self.refused, self.answer = protocol, refused, answer
+        self._answering = ThreadPoolExecutor(2, thread_name_prefix="recon-gate")
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.Task] = set()
         self._ready = threading.Event()
@@ -52,6 +57,7 @@ class Gate:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
+        self._answering.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -83,6 +89,10 @@ class Gate:
                 writer.write(answer)
                 await writer.drain()
                 return
+            if (own := await self._own(request)) is not None:
+                writer.write(own)
+                await writer.drain()
+                return
             inner_reader, inner = await asyncio.open_connection("127.0.0.1", self.inner_port)
             inner.write(request)
             await _both(_pump(reader, inner), _pump(inner_reader, writer))
@@ -96,6 +106,23 @@ class Gate:
             for end in (writer, inner):
                 if end is not None:
                     end.close()
+
+    async def _own(self, request: bytes) -> bytes | None:
+        """Our own answer to a request that was let through, or None."""
+        if b"\r\nupgrade:" in request:
+            return None
+        path, _, query = request.split(b" ", 2)[1].decode("latin-1").partition("?")
+        try:
+            made = await self._loop.run_in_executor(self._answering, self.answer, path, query)
+        except ValueError as error:
+            return _answer("400 Bad Request", f"This cannot be answered: {error}.")
+        except OSError:  # TimeoutError is one
+            return _answer("503 Service Unavailable", "Not now.")
+        if made is None:
+            return None
+        kind, content = made
+        return (f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
+                "Cache-Control: no-store\r\nConnection: close\r\n\r\n").encode() + content
 
     def _tell(self, writer: asyncio.StreamWriter, why: str) -> None:
         peer = (writer.get_extra_info("peername") or ("?",))[0]

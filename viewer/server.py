@@ -18,8 +18,9 @@ from recon.fit.session import Session
 from recon.viewer import panels
 from recon.viewer.faults import CUT, Faults
 from recon.viewer.gate import LOCAL, STAMP, Gate
+from recon.viewer.greeting import Greeting
 from recon.viewer.page import Page
-from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation
+from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation, vertical_fov
 
 TICK_S = 0.3
 
@@ -87,9 +88,10 @@ class Viewer:
         self.panels = panels.build(self)
         self.server.on_client_connect(self._connect)
         self.server.on_client_disconnect(self._disconnect)
+        self.greeting = Greeting(session, page, self.server.get_port())
         try:
             self.gate = Gate(host, port, self.server.get_port(), self._stamp, self.token,
-                             protocol=f"viser-v{viser.__version__}", refused=session.warn)
+                             protocol=f"viser-v{viser.__version__}", refused=session.warn, answer=self.greeting.answer)
         except InputError:
             self.stream.close()
             self.faults.close()
@@ -114,6 +116,7 @@ class Viewer:
 
     def close(self) -> None:
         self._closed.set()
+        self.greeting.close()
         self.gate.close()
         self.stream.close()
         for client in list(self.watchers):
@@ -253,13 +256,6 @@ def fly(client: Any, camera: Any, seconds: float = 0.5) -> None:
             client.camera.fov = begin_fov + t * (end_fov - begin_fov)
         client.flush()
         time.sleep(seconds / frames)
-
-
-def vertical_fov(camera: Any) -> float:
-    """Radians."""
-    import math
-
-    return 2 * math.atan(0.5 * camera.height / float(camera.intrinsics[1]))
 
 
 def _viser() -> Any:

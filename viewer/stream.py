@@ -62,17 +62,12 @@ class Watcher:
     def camera(self) -> Camera:
         """The browser's camera at the size of a full picture. viser's axes are ours: x right, y down, z forward."""
         c = self.client.camera
-        width, height = max(int(c.image_width), 1), max(int(c.image_height), 1)
-        factor = min(1.0, math.sqrt(self.pixels / (width * height)))
-        width, height = max(round(width * factor), 1), max(round(height * factor), 1)
-        focal = 0.5 * height / math.tan(0.5 * min(max(float(c.fov), 1e-3), 3.1))
-        intrinsics = torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
         pose = torch.eye(4, dtype=torch.float64)
         pose[:3, :3] = rotation_from_quaternion(c.wxyz)
         pose[:3, 3] = torch.as_tensor(np.array(c.position, np.float64))
         if not bool(torch.isfinite(pose).all()):
             raise ValueError("the browser sent a camera that is not finite")
-        return Camera(width, height, intrinsics, pose)
+        return pinhole(int(c.image_width), int(c.image_height), self.pixels, float(c.fov), pose)
 
     def post(self) -> None:
         """Asks for pictures from where the browser stands now."""
@@ -204,6 +199,21 @@ class Stream:
         out[:, :edge] = (shown * 255 + 0.5).to(torch.uint8).numpy()
         out[:, edge - max(camera.width // 400, 1):edge] = 255
         return out
+
+
+def pinhole(width: int, height: int, pixels: int, fov: float, world_from_camera: Tensor) -> Camera:
+    """What a window of that size sees, in at most so many pixels. ``fov``: radians, from top to bottom."""
+    width, height = max(width, 1), max(height, 1)
+    factor = min(1.0, math.sqrt(pixels / (width * height)))
+    width, height = max(round(width * factor), 1), max(round(height * factor), 1)
+    focal = 0.5 * height / math.tan(0.5 * min(max(fov, 1e-3), 3.1))
+    intrinsics = torch.tensor([focal, focal, width / 2, height / 2], dtype=torch.float64)
+    return Camera(width, height, intrinsics, world_from_camera)
+
+
+def vertical_fov(camera: Camera) -> float:
+    """Radians."""
+    return 2 * math.atan(0.5 * camera.height / float(camera.intrinsics[1]))
 
 
 def rotation_from_quaternion(wxyz: Any) -> Tensor:

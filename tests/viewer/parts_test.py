@@ -14,16 +14,20 @@ from tiny_capture import Fixed, camera_at, picture, random_gaussians, tiny_captu
 from watching import PAINT
 
 from recon.errors import InputError
+from recon.fields.dense_grid import DenseGridSettings
+from recon.fields.distance_grid import DistanceGridSettings
 from recon.fit.session import Picture, Session, Showable
+from recon.renderers.march import MarchRenderer
 from recon.renderers.splat import SplatRenderer
+from recon.renderers.surface import SurfaceRenderer
 from recon.types import Similarity
+from recon.types.volume import unit_from_world
 from recon.viewer import downloads
 from recon.viewer.crop import Crop, level
 from recon.viewer.page import Page
 from recon.viewer.path import along, to_json
 from recon.viewer.reproject import nearest, seen_by
-from recon.viewer.server import vertical_fov
-from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation, rotation_from_quaternion
+from recon.viewer.stream import Stream, Watcher, quaternion_from_rotation, rotation_from_quaternion, vertical_fov
 
 
 def make_page(**others: Any) -> Page:
@@ -117,6 +121,64 @@ def test_crop_keeps_what_is_inside_a_turned_box() -> None:
     along = turn[:, 0]
     points = box.centre + torch.stack([0.99 * along, 1.01 * along, 0.09 * turn[:, 1], 0.11 * turn[:, 1]])
     assert box.inside(points).tolist() == [True, False, True, False]
+
+
+VOLUMES = {
+    "density": (DenseGridSettings(voxels=8000, start=1.0, opacity=0.3), MarchRenderer(), {}),
+    "bounded density": (DenseGridSettings(voxels=8000, start=1.0, opacity=0.3, margin=0.0), MarchRenderer(), {}),
+    "neus": (DistanceGridSettings(levels=2, channels=2, log2_slots=8), SurfaceRenderer(), {"width": 0.02}),
+    "volsdf": (DistanceGridSettings(levels=2, channels=2, log2_slots=8), SurfaceRenderer("laplace"), {"width": 0.02}),
+}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_a_volume_is_empty_outside_of_the_box(name: str) -> None:
+    """Rays that pass the box by see the background; others see as much as of the whole in its stead, within the box."""
+    settings, renderer, values = VOLUMES[name]
+    field = settings.build()
+    field.initialise(tiny_capture(), 0)
+    for key, value in values.items():
+        setattr(field, key, value)
+    turn = rotation_from_quaternion([math.cos(0.4), 0, 0, math.sin(0.4)])
+    crop = Crop(torch.tensor([0.3, 0.1, 0.2]).double(), turn, torch.tensor([1.2, 0.9, 0.8]).double())
+    camera = camera_at(0.5, distance=4.0)
+    with torch.no_grad():
+        whole = renderer.render(field, camera, background=torch.ones(3), want=("rgb", "depth", "normal", "opacity"))
+        shown = renderer.render(crop.edit(field), camera, background=torch.ones(3),
+                                want=("rgb", "depth", "normal", "opacity"))
+        nothing = renderer.render(replace(crop, centre=crop.centre + 90, _kept=[]).edit(field), camera,
+                                  background=torch.ones(3), want=("rgb", "opacity"))
+    y, x = torch.meshgrid(torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij")
+    origin, direction = camera.rays(torch.stack([x, y], dim=-1).double())
+    start, along = (origin - crop.centre) @ crop.rotation, direction @ crop.rotation
+    ends = torch.stack([(-crop.size / 2 - start) / along, (crop.size / 2 - start) / along])
+    length = (ends.amax(0).amin(-1) - ends.amin(0).amax(-1)).clamp_min(0)  # of each ray in the box
+    assert 0.02 < float((length > 0).double().mean()) < 0.5
+    assert float(shown.opacity[length == 0].abs().max()) < 1e-5
+    assert float((shown.rgb[length == 0] - 1).abs().max()) < 1e-5
+    assert float(shown.opacity[length > 0.4].mean()) > 0.3
+    assert float(whole.opacity.mean()) > float(shown.opacity.mean()) + 0.3
+    z = shown.depth / (direction @ camera.forward)
+    inside = crop.inside((origin + direction * z[..., None]).reshape(-1, 3)).view(z.shape)
+    assert bool(inside[shown.opacity > 0.1].all()), "what is seen lies in the box"
+    assert float(nothing.opacity.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_no_cell_that_the_box_touches_is_dropped(name: str) -> None:
+    settings, _, _ = VOLUMES[name]
+    field = settings.build()
+    field.initialise(tiny_capture(), 0)
+    volume, generator = field.volume(), torch.Generator().manual_seed(3)
+    for k in range(60):
+        turn = torch.linalg.qr(torch.randn(3, 3, generator=generator).double())[0]
+        crop = Crop(torch.randn(3, generator=generator).double() * 3, turn,
+                    torch.rand(3, generator=generator).double() * (4 if k % 2 else 0.3))
+        kept = crop.edit(field).volume().cells
+        points = crop.centre + ((torch.rand(500, 3, generator=generator) - 0.5) * crop.size) @ turn.T
+        u = unit_from_world(volume, points.float())
+        cells = tuple((u[((u >= 0) & (u < 1)).all(1)] * torch.tensor(kept.shape)).long().T)
+        assert bool((kept[cells] == 0).ge(volume.cells[cells] == 0).all())
 
 
 @pytest.mark.parametrize("channel", ["rgb", "depth", "normal", "opacity", "error"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from recon.viewer.crop import Crop, level
+from recon.viewer.crop import Crop, can_crop, level
 from recon.viewer.stream import quaternion_from_rotation, rotation_from_quaternion
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ class Panel:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, page, gui, scene = viewer, viewer.page, viewer.server.gui, viewer.server.scene
         self.crop: Crop | None = None
-        if not hasattr(viewer.session.shown.field, "gaussians") and page.mesh is None:
-            return  # what is not made of Gaussians or triangles cannot be cut
+        field = viewer.session.shown.field
+        if not can_crop(field) and page.mesh is None:
+            with gui.add_folder("Crop", expand_by_default=False, order=55):
+                gui.add_markdown("This kind of scene cannot be cropped.")
+            return
         reach = max(float((page.start.centre - page.centre).norm()), 0.1)
         with gui.add_folder("Crop", expand_by_default=False, order=55):
             self.on = gui.add_checkbox("Crop to a box", False, hint="Pictures and exports hold only what is inside")
@@ -44,6 +47,9 @@ class Panel:
                              rotation_from_quaternion(self.gizmo.wxyz), torch.as_tensor(size))
         for watcher in list(self.viewer.watchers.values()):
             watcher.crop = self.crop
+        for panel in self.viewer.panels:
+            if hasattr(panel, "cropped"):
+                panel.cropped(self.crop)
         self.viewer.refresh()
 
     def connect(self, watcher: Any) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recon.errors import InputError
 from recon.export import DECLARE_UP, splat_suffixes
 from recon.viewer import downloads
 from recon.viewer.panels.mesh import content_of
 
 if TYPE_CHECKING:
-    from recon.types import Mesh, Similarity
+    from recon.types import Similarity
     from recon.viewer.crop import Crop
     from recon.viewer.server import Viewer
     from recon.viewer.stream import Watcher
@@ -64,7 +63,7 @@ class Panel:
     def _mesh(self, suffix: str, crop: Crop | None, export_from_world: Similarity) -> tuple[str, bytes]:
         viewer = self.viewer
         panel = next(p for p in viewer.panels if hasattr(p, "make"))
-        mesh = _inside(panel.get(), crop)
+        mesh = panel.get() if crop is None else crop.mesh(panel.get())
         name = downloads.file_name(viewer.page.title, suffix)
         return name, content_of(suffix, mesh.transformed(viewer.page.mesh_frame(suffix, export_from_world)))
 
@@ -78,15 +77,5 @@ class Panel:
             "start": export_from_world.camera(watcher.camera()), "up": (export_from_world.rotation @ up).tolist(),
             "background": shown.background.tolist(), "title": viewer.page.title,
             "near": getattr(shown.renderer, "near", 0.02) * export_from_world.scale,
-            "mesh": None if mesh is None else _inside(mesh, crop).transformed(export_from_world),
+            "mesh": None if mesh is None else (crop.mesh(mesh) if crop else mesh).transformed(export_from_world),
         }
-
-
-def _inside(mesh: Mesh, crop: Crop | None) -> Mesh:
-    """The triangles that lie wholly in the crop box. InputError where there are none."""
-    if crop is None:
-        return mesh
-    chosen = mesh.select(crop.inside(mesh.corners.reshape(-1, 3)).view(-1, 3).all(1))
-    if len(chosen) == 0:
-        raise InputError("nothing of the mesh is inside the crop box", fix="Make it larger, or switch it off.")
-    return chosen

@@ -13,12 +13,14 @@ from recon.viewer.downloads import snapshot
 
 if TYPE_CHECKING:
     from recon.types import Gaussians
+    from recon.viewer.crop import Crop
     from recon.viewer.server import News, Viewer
     from recon.viewer.stream import Watcher
 
 ORDER = 45
 HERE, THERE = "this computer", "your browser"
 REFRESH_S = 10.0  # between two copies of a scene that is being fitted
+CROPPED_S = 1.0  # between two copies while the crop box moves
 FAINTEST = 2 / 255  # opacity below which a browser is not bothered with a Gaussian
 MOST = 1_000_000  # Gaussians that are sent
 SH_C0 = 0.28209479177387814
@@ -28,7 +30,7 @@ class Panel:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.handles: dict[int, Any] = {}
-        self.sent: dict[int, tuple[float, int]] = {}
+        self.sent: dict[int, tuple[float, int, Crop | None]] = {}  # when, of which step, how it was cropped
 
     def connect(self, watcher: Watcher) -> None:
         if not hasattr(self.viewer.session.shown.field, "gaussians"):
@@ -56,22 +58,26 @@ class Panel:
         self.sent.pop(watcher.id, None)
 
     def tick(self, news: News) -> None:
-        """While the scene changes, new copies are sent now and then."""
+        """While the scene changes, new copies are sent now and then; when the crop box has moved, sooner."""
         session = self.viewer.session
         for watcher in list(self.viewer.watchers.values()):
-            when, step = self.sent.get(watcher.id, (0.0, session.step))
-            if watcher.local and step != session.step and time.monotonic() - when > REFRESH_S:
+            if not watcher.local or watcher.id not in self.sent:
+                continue
+            when, step, crop = self.sent[watcher.id]
+            wait = CROPPED_S if crop is not watcher.crop else REFRESH_S
+            if (step != session.step or crop is not watcher.crop) and time.monotonic() - when > wait:
                 self._send(watcher)
 
     def _send(self, watcher: Watcher) -> None:
         session = self.viewer.session
         step = session.step
         whole = session.ask(lambda: snapshot(session.shown.field)).result(60)
-        shown = whole if watcher.crop is None else watcher.crop.gaussians(whole)
+        crop = watcher.crop
+        shown = whole if crop is None else crop.gaussians(whole)
         if len(shown) == 0:
             raise InputError("there are no Gaussians to draw")
         new = watcher.client.scene.add_gaussian_splats("/splats", **for_browser(shown))
-        self.handles[watcher.id], self.sent[watcher.id] = new, (time.monotonic(), step)
+        self.handles[watcher.id], self.sent[watcher.id] = new, (time.monotonic(), step, crop)
 
     def _remove(self, watcher: Watcher) -> None:
         handle = self.handles.pop(watcher.id, None)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from recon.types import Camera, Mesh, Render
-    from recon.viewer.server import Viewer
+    from recon.viewer.crop import Crop
+    from recon.viewer.server import News, Viewer
 
 ORDER = 58
 WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
@@ -29,6 +30,8 @@ class Panel:
         self.viewer, page, gui = viewer, viewer.page, viewer.server.gui
         self.mesh: Mesh | None = None
         self.handle: Any = None
+        self._cut_by: Crop | None = None
+        self._cut_anew = False
         self._making = threading.Lock()
         self.possible = page.mesh is not None or page.make_mesh is not None
         if not self.possible:
@@ -87,6 +90,15 @@ class Panel:
         self.visible.visible = self.wireframe.visible = True
         self._draw()
 
+    def cropped(self, crop: Crop | None) -> None:
+        """Called when the crop box changes. What is shown is cut at the next tick, not at every movement."""
+        self._cut_by, self._cut_anew = crop, True
+
+    def tick(self, news: News) -> None:
+        if self._cut_anew:
+            self._cut_anew = False
+            self._draw()
+
     def _draw(self) -> None:
         if self.mesh is None:
             return
@@ -96,12 +108,16 @@ class Panel:
             self.handle = None
         if not self.visible.value:
             return
-        if self.wireframe.value or (self.mesh.colours is None and self.mesh.texture is None):
+        try:
+            shown = self.mesh if self._cut_by is None else self._cut_by.mesh(self.mesh)
+        except InputError:  # nothing is inside
+            return
+        if self.wireframe.value or (shown.colours is None and shown.texture is None):
             self.handle = scene.add_mesh_simple(
-                "/mesh", self.mesh.vertices.numpy(), self.mesh.faces.numpy(), color=(180, 190, 205),
+                "/mesh", shown.vertices.numpy(), shown.faces.numpy(), color=(180, 190, 205),
                 wireframe=self.wireframe.value, side="double", cast_shadow=False, receive_shadow=False)
         else:
-            self.handle = scene.add_glb("/mesh", content_of(".glb", self.mesh), cast_shadow=False, receive_shadow=False)
+            self.handle = scene.add_glb("/mesh", content_of(".glb", shown), cast_shadow=False, receive_shadow=False)
 
 
 def content_of(suffix: str, mesh: Mesh) -> bytes:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from recon.viewer.patrol import Patrol
-from recon.viewer.server import fly, vertical_fov
-from recon.viewer.stream import quaternion_from_rotation
+from recon.viewer.server import fly
+from recon.viewer.stream import quaternion_from_rotation, vertical_fov
 
 if TYPE_CHECKING:
     from recon.viewer.server import News, Viewer

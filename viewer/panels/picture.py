@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon.viewer.greeting import SEEN
 from recon.viewer.stream import CHANNELS, ERRORS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Panel:
         given = gui.add_checkbox("Set the range", False, order=33, visible=False)
         ends = gui.add_vector2("Range", (0.0, 1.0), step=0.001, order=34, visible=False,
                                hint="Nearest and farthest depth in units of the source, or lowest and highest error")
-        self.words[watcher.id] = gui.add_markdown("", order=35)
+        self.words[watcher.id] = gui.add_html("", order=35)
         chosen = False  # whether a range was given until now
 
         def changed(_: Any) -> None:
@@ -84,8 +85,9 @@ class Panel:
             if words is None or last is None:
                 continue
             step = f"step {last.step:,} · " if self.viewer.session.fit is not None else ""
-            text = (f"{step}{last.camera.width}×{last.camera.height} in {1e3 * last.seconds:.0f} ms"
-                    f" · moving {1e3 * watcher.latency_s:.0f} ms")
+            text = (f'<div id="{SEEN}" style="padding:0.2em 0.75em;opacity:0.75;font-size:0.875em">{step}'
+                    f"{last.camera.width}×{last.camera.height} in {1e3 * last.seconds:.0f} ms"
+                    f" · moving {1e3 * watcher.latency_s:.0f} ms</div>")
             if text != words.content:
                 words.content = text
 
