@@ -1,5 +1,6 @@
 // CPU driver: blocks of rows small enough for the nearest caches; the hidden layers never reach memory. The backward
 // pass computes them again. Weight gradients are summed in a fixed number of parts, whatever the number of threads.
+// What rows share (the direction of a ray) goes through the first layer once for all neighbouring rows that share it.
 #include "mlp/mlp.h"
 
 #include <algorithm>
@@ -48,27 +49,50 @@ std::vector<layer<S>> layers_of(const network<S>& net, bool backward) {
 // Inputs and results of every layer for one block of rows.
 template <class S>
 struct block {
-  std::vector<std::vector<S>> at;  // at[0]: inputs; at[l + 1]: results of layer l
+  std::vector<std::vector<S>> at;  // at[0]: own inputs; at[l + 1]: results of layer l
+  std::vector<S> shared, first;    // of each run: shared inputs, and their part of the first layer with its bias
+  std::vector<int> begin;          // rows of run k, which share their inputs: begin[k] .. begin[k + 1]
 
-  explicit block(const std::vector<int>& sizes) {
-    for (int n : sizes) at.emplace_back(int64_t(kBlock) * padded(n));
+  block(const std::vector<int>& sizes, int own) : shared(int64_t(kBlock) * padded(sizes[0] - own)) {
+    at.emplace_back(int64_t(kBlock) * padded(own));
+    for (size_t l = 1; l < sizes.size(); ++l) at.emplace_back(int64_t(kBlock) * padded(sizes[l]));
+    first.resize(at[1].size());
   }
-  void run(const network<S>& net, const std::vector<layer<S>>& layers, const S* x, const S* shared, const int32_t* row,
+  int runs() const { return int(begin.size()) - 1; }
+
+  void find_runs(const S* values, const int32_t* row, int more, int rows) {
+    begin.clear();
+    for (int i = 0; i < rows; ++i) {
+      if (more ? i > 0 && row[i] == row[i - 1] : i > 0) continue;
+      if (more)
+        std::copy(values + int64_t(row[i]) * more, values + int64_t(row[i] + 1) * more,
+                  &shared[int64_t(begin.size()) * padded(more)]);
+      begin.push_back(i);
+    }
+    begin.push_back(rows);
+  }
+
+  void run(const network<S>& net, const std::vector<layer<S>>& layers, const S* x, const S* values, const int32_t* row,
            int64_t from, int rows) {
     using P = pack<S, kLanes>;
-    const int inputs = net.sizes[0], more = inputs - net.own, stride = padded(inputs);
-    for (int i = 0; i < rows; ++i) {
-      S* to = &at[0][int64_t(i) * stride];
-      std::copy(x + (from + i) * net.own, x + (from + i + 1) * net.own, to);
-      if (more)
-        std::copy(shared + int64_t(row[from + i]) * more, shared + int64_t(row[from + i] + 1) * more, to + net.own);
-    }
+    const int own = net.own, more = net.sizes[0] - own;
+    for (int i = 0; i < rows; ++i) std::copy(x + (from + i) * own, x + (from + i + 1) * own, &at[0][i * padded(own)]);
+    find_runs(values, more ? row + from : nullptr, more, rows);
     for (size_t l = 0; l < layers.size(); ++l) {
       const layer<S>& a = layers[l];
-      const int wide = padded(a.out);
+      const int wide = padded(a.out), in = l ? a.in : own;
       S* y = at[l + 1].data();
-      for (int i = 0; i < rows; ++i) std::copy(a.bias.begin(), a.bias.end(), y + int64_t(i) * wide);
-      product<P>(rows, wide, a.in, at[l].data(), padded(a.in), 1, a.weight.data(), wide, y, wide, true);
+      if (l == 0) {
+        for (int k = 0; k < runs(); ++k) std::copy(a.bias.begin(), a.bias.end(), &first[int64_t(k) * wide]);
+        product<P>(runs(), wide, more, shared.data(), padded(more), 1, a.weight.data() + int64_t(own) * wide, wide,
+                   first.data(), wide, true);
+        for (int k = 0; k < runs(); ++k)
+          for (int i = begin[k]; i < begin[k + 1]; ++i)
+            std::copy(&first[int64_t(k) * wide], &first[int64_t(k) * wide] + wide, y + int64_t(i) * wide);
+      } else {
+        for (int i = 0; i < rows; ++i) std::copy(a.bias.begin(), a.bias.end(), y + int64_t(i) * wide);
+      }
+      product<P>(rows, wide, in, at[l].data(), padded(in), 1, a.weight.data(), wide, y, wide, true);
       const bool last = l + 1 == layers.size();
       if (last && !net.squash) continue;
       for (int64_t i = 0; i < int64_t(rows) * wide; i += kLanes) {
@@ -92,7 +116,7 @@ void forward(const network<S>& net, const S* x, const S* shared, const int32_t* 
   const auto layers = layers_of(net, false);
   const int outputs = net.sizes.back();
   parallel_ranges(count, 16 * kBlock, [&](int64_t begin, int64_t end) {
-    block<S> b(net.sizes);
+    block<S> b(net.sizes, net.own);
     for (int64_t from = begin; from < end; from += kBlock) {
       const int rows = int(std::min<int64_t>(kBlock, end - from));
       b.run(net, layers, x, shared, row, from, rows);
@@ -116,7 +140,7 @@ void backward(const network<S>& net, const S* x, const S* shared, const int32_t*
   parallel_for(kParts, [&](int64_t p) {
     auto& sums = parts[p];
     for (const auto& a : layers) sums.emplace_back(int64_t(a.in + 1) * padded(a.out));
-    block<S> b(net.sizes), g(net.sizes);
+    block<S> b(net.sizes, net.own), g(net.sizes, net.own);
     for (int64_t k = blocks * p / kParts; k < blocks * (p + 1) / kParts; ++k) {
       const int64_t from = k * kBlock;
       const int rows = int(std::min<int64_t>(kBlock, count - from));
@@ -137,14 +161,24 @@ void backward(const network<S>& net, const S* x, const S* shared, const int32_t*
         if (l + 1 < int(layers.size()))
           for (int64_t i = 0; i < int64_t(rows) * wide; i += kLanes)
             store(g_out + i, relu_backward(load<P>(&b.at[l + 1][i]), load<P>(g_out + i)));
-        product<P>(a.in, wide, rows, b.at[l].data(), 1, deep, g_out, wide, sums[l].data(), wide, true);
+        const int in = l ? a.in : net.own, deep_in = padded(in);
+        product<P>(in, wide, rows, b.at[l].data(), 1, deep_in, g_out, wide, sums[l].data(), wide, true);
         S* g_bias = &sums[l][int64_t(a.in) * wide];
         for (int i = 0; i < rows; ++i)
           for (int j = 0; j < wide; j += kLanes)
             store(g_bias + j, load<P>(g_bias + j) + load<P>(g_out + int64_t(i) * wide + j));
-        product<P>(rows, deep, a.out, g_out, wide, 1, a.transposed.data(), deep, g_in, deep, false);
+        product<P>(rows, deep_in, a.out, g_out, wide, 1, a.transposed.data(), deep, g_in, deep_in, false);
+        if (l > 0 || in == a.in) continue;
+        for (int k = 0; k < b.runs(); ++k)  // what a run shares gets the sum of its rows
+          for (int j = 0; j < wide; j += kLanes) {
+            P sum(S(0));
+            for (int i = b.begin[k]; i < b.begin[k + 1]; ++i) sum = sum + load<P>(g_out + int64_t(i) * wide + j);
+            store(&b.first[int64_t(k) * wide + j], sum);
+          }
+        product<P>(a.in - in, wide, b.runs(), b.shared.data(), 1, padded(a.in - in), b.first.data(), wide,
+                   &sums[0][int64_t(in) * wide], wide, true);
       }
-      const int stride = padded(net.sizes[0]);
+      const int stride = padded(net.own);
       for (int i = 0; i < rows; ++i) {
         const S* r = &g.at[0][int64_t(i) * stride];
         std::copy(r, r + net.own, g_x + (from + i) * net.own);
