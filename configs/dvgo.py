@@ -21,21 +21,21 @@ from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
 _BASE = System(
-    field=DenseGridSettings(),
-    renderer=MarchRenderer(least_weight=4e-4),
+    field=DenseGridSettings(voxels=3_000_000, layers=1),
+    renderer=MarchRenderer(least_weight=1e-3),
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(rates={
         "density": Schedule(0.5, 0.05),
-        "features": Schedule(0.1, 0.02),
+        "features": Schedule(0.2, 0.02),
         "decoder": Schedule(4e-3, 4e-4),
     }),
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy()},
-    steps=6_000,
+    steps=10_000,
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000), steps=3_000),
+    "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000, layers=1), steps=3_000),
     "balanced": _BASE,
     "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128), steps=20_000,
                        sampler=RandomPixels(rays=8192)),

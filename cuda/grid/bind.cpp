@@ -162,6 +162,13 @@ void local_backward(array<const S> lines, array<const int32_t> table, double hal
                           sites, S(half), u.data(), n, g_out.data(), g_lines.data());
 }
 
+template <class S>
+void nonzero_rows(array<const S> g, array<uint8_t> mask) {
+  expect(g.ndim() == 2 && mask.size() == g.shape(0), "g must be [n, width], mask [n]");
+  nb::gil_scoped_release release;
+  grid::nonzero_rows<S>(g.data(), int64_t(g.shape(0)), int(g.shape(1)), mask.data());
+}
+
 #define A(name) nb::arg(name).noconvert()
 template <class S>
 void bind_for(nb::module_& m) {
@@ -173,6 +180,7 @@ void bind_for(nb::module_& m) {
   m.def("grid_tri_vector", &tri_vector<S>, A("lines"), A("u"), A("out"));
   m.def("grid_tri_vector_backward", &tri_vector_backward<S>, A("lines"), A("u"), A("g_out"), A("g_lines"));
   m.def("grid_hash", &hash<S>, A("table"), nb::arg("nodes"), A("u"), A("out"));
+  m.def("grid_nonzero_rows", &nonzero_rows<S>, A("g"), A("mask"));
   m.def("grid_sum", &sum<S>, A("values"), nb::arg("nodes"), A("u"), A("out"), A("gradient"));
   m.def("grid_sum_backward", &sum_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_gradient"), A("g_values"));
   m.def("grid_hash_backward", &hash_backward<S>, nb::arg("nodes"), A("u"), A("g_out"), A("g_table"));

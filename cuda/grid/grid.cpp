@@ -267,9 +267,13 @@ void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int feat
         for (int64_t i = from; i < to; ++i) {
           const hashed<S> h(u + 3 * i, nodes[l], slots);
           S* o = out + (i * levels + l) * C;
-          for (int c = 0; c < C; ++c) o[c] = 0;
-          for (int k = 0; k < 8; ++k)
-            for (int c = 0; c < C; ++c) o[c] += h.weight[k] * values[int64_t(h.slot[k]) * C + c];
+          for (int c0 = 0; c0 < C; c0 += kColumns) {  // through local sums: the compiler cannot know what overlaps
+            const int most = C - c0 < kColumns ? C - c0 : kColumns;
+            S sum[kColumns] = {};
+            for (int k = 0; k < 8; ++k)
+              for (int c = 0; c < most; ++c) sum[c] += h.weight[k] * values[int64_t(h.slot[k]) * C + c0 + c];
+            for (int c = 0; c < most; ++c) o[c0 + c] = sum[c];
+          }
         }
       }
     });
@@ -286,15 +290,31 @@ void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, c
       S* to = g_table + l * slots * C;
       for (int64_t i = 0; i < count; ++i) {
         const hashed<S> h(u + 3 * i, nodes[l], slots);
-        const S* g = g_out + (i * levels + l) * C;
-        for (int k = 0; k < 8; ++k)
-          for (int c = 0; c < C; ++c) to[int64_t(h.slot[k]) * C + c] += h.weight[k] * g[c];
+        for (int c0 = 0; c0 < C; c0 += kColumns) {
+          const int most = C - c0 < kColumns ? C - c0 : kColumns;
+          S g[kColumns];
+          for (int c = 0; c < most; ++c) g[c] = g_out[(i * levels + l) * C + c0 + c];
+          for (int k = 0; k < 8; ++k)
+            for (int c = 0; c < most; ++c) to[int64_t(h.slot[k]) * C + c0 + c] += h.weight[k] * g[c];
+        }
       }
     });
   });
 }
 
+template <class S>
+void nonzero_rows(const S* g, int64_t count, int width, uint8_t* mask) {
+  parallel_ranges(count, 1 << 15, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      bool some = false;
+      for (int c = 0; c < width; ++c) some |= g[i * width + c] != 0;
+      mask[i] = some;
+    }
+  });
+}
+
 #define RECON_INSTANTIATE(S)                                                                                  \
+  template void nonzero_rows<S>(const S*, int64_t, int, uint8_t*);                                            \
   template void trilinear<S>(const S*, const int*, int, const S*, int64_t, S*);                               \
   template void trilinear_backward<S>(const int*, int, const S*, int64_t, const S*, S*);                      \
   template void vector_matrix<S>(const S*, const S*, int, int, const S*, int64_t, S*);                        \

@@ -26,6 +26,10 @@ void tri_vector(const S* lines, int n, int rank, const S* u, int64_t count, S* o
 template <class S>
 void tri_vector_backward(const S* lines, int n, int rank, const S* u, int64_t count, const S* g_out, S* g_lines);
 
+// Which rows of g [count, width] are not all zero: mask [count], 0 or 1.
+template <class S>
+void nonzero_rows(const S* g, int64_t count, int width, uint8_t* mask);
+
 // Multiresolution hash grid: table [levels, slots, features], slots a power of two -> out [count, levels * features].
 template <class S>
 void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int features, const S* u, int64_t count,

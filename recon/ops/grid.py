@@ -5,7 +5,8 @@ tri-vector (CP) products: Chen et al., "TensoRF", ECCV 2022, arXiv 2203.09517. H
 neural graphics primitives with a multiresolution hash encoding", SIGGRAPH 2022, arXiv 2201.05989.
 
 Backward passes add straight into the ``grad`` of leaf parameters, which may be hundreds of megabytes of which a step
-touches a few percent; a gradient tensor per call would cost more than the lookup. Points get no gradient.
+touches a few percent; a gradient tensor per call would cost more than the lookup. Points without a gradient (behind
+what is opaque) are passed over. Points get no gradient themselves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from recon.ops.checks import expect_tensor
 from recon.ops.native import native
+from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -33,22 +35,24 @@ def _into(parameter: Tensor) -> tuple[Tensor, bool]:
 
 
 class _Lookup(torch.autograd.Function):
-    """``forward_kernel(out)`` fills the result, ``backward_kernel(g_out, *buffers)`` adds up gradients."""
+    """``forward_kernel(u, out)`` fills the result [n, width], ``backward_kernel(u, g_out, *buffers)`` adds up."""
 
     @staticmethod
-    def forward(ctx: Any, forward_kernel: Callable[[Tensor], None], backward_kernel: Callable[..., None],
-                shape: Sequence[int], *parameters: Tensor) -> Tensor:
-        out = parameters[0].new_empty(shape)
-        forward_kernel(out)
-        ctx.kernel, ctx.parameters = backward_kernel, parameters
+    def forward(ctx: Any, forward_kernel: Callable[..., None], backward_kernel: Callable[..., None], u: Tensor,
+                width: int, *parameters: Tensor) -> Tensor:
+        out = u.new_empty(len(u), width)
+        forward_kernel(u, out)
+        ctx.kernel, ctx.u, ctx.parameters = backward_kernel, u, parameters
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
         buffers = [_into(p) for p in ctx.parameters]
-        ctx.kernel(g_out.contiguous(), *(b for b, _ in buffers))
-        return None, None, None, *(b if told else None for b, told in buffers)
+        rows = nonzero_rows(g_out)
+        u, g = (ctx.u, g_out.contiguous()) if rows is None else (ctx.u[rows], g_out[rows])
+        ctx.kernel(u, g, *(b for b, _ in buffers))
+        return None, None, None, None, *(b if told else None for b, told in buffers)
 
 
 def _points(u: Tensor, dtype: torch.dtype) -> Tensor:
@@ -63,9 +67,8 @@ def trilinear(values: Tensor, u: Tensor) -> Tensor:
     """
     expect_tensor("values", values, FLOATS, ("x", "y", "z", "channels"))
     at, plain = _points(u, values.dtype), values.detach()
-    return _Lookup.apply(lambda out: native.grid_trilinear(plain, at, out),
-                         lambda g, into: native.grid_trilinear_backward(at, g, into),
-                         (len(u), values.shape[3]), values)
+    return _Lookup.apply(lambda u, out: native.grid_trilinear(plain, u, out), native.grid_trilinear_backward,
+                         at, values.shape[3], values)
 
 
 def vector_matrix(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
@@ -76,18 +79,18 @@ def vector_matrix(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
     expect_tensor("planes", planes, FLOATS, (3, "nodes", "nodes", "rank"))
     expect_tensor("lines", lines, planes.dtype, (3, planes.shape[1], planes.shape[3]))
     at, p, v = _points(u, planes.dtype), planes.detach(), lines.detach()
-    return _Lookup.apply(lambda out: native.grid_vector_matrix(p, v, at, out),
-                         lambda g, gp, gv: native.grid_vector_matrix_backward(p, v, at, g, gp, gv),
-                         (len(u), 3 * lines.shape[2]), planes, lines)
+    return _Lookup.apply(lambda u, out: native.grid_vector_matrix(p, v, u, out),
+                         lambda u, g, gp, gv: native.grid_vector_matrix_backward(p, v, u, g, gp, gv),
+                         at, 3 * lines.shape[2], planes, lines)
 
 
 def tri_vector(lines: Tensor, u: Tensor) -> Tensor:
     """Products of three vectors, lines [3, nodes, rank] at u [n, 3] -> [n, rank]; differentiable in lines."""
     expect_tensor("lines", lines, FLOATS, (3, "nodes", "rank"))
     at, v = _points(u, lines.dtype), lines.detach()
-    return _Lookup.apply(lambda out: native.grid_tri_vector(v, at, out),
-                         lambda g, into: native.grid_tri_vector_backward(v, at, g, into),
-                         (len(u), lines.shape[2]), lines)
+    return _Lookup.apply(lambda u, out: native.grid_tri_vector(v, u, out),
+                         lambda u, g, into: native.grid_tri_vector_backward(v, u, g, into),
+                         at, lines.shape[2], lines)
 
 
 def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
@@ -98,9 +101,9 @@ def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
     """
     expect_tensor("table", table, FLOATS, (len(nodes), "slots", "features"))
     at, plain, levels = _points(u, table.dtype), table.detach(), list(nodes)
-    return _Lookup.apply(lambda out: native.grid_hash(plain, levels, at, out),
-                         lambda g, into: native.grid_hash_backward(levels, at, g, into),
-                         (len(u), table.shape[0] * table.shape[2]), table)
+    return _Lookup.apply(lambda u, out: native.grid_hash(plain, levels, u, out),
+                         lambda u, g, into: native.grid_hash_backward(levels, u, g, into),
+                         at, table.shape[0] * table.shape[2], table)
 
 
 def local_tensors(lines: Tensor, table: Tensor, half: float, u: Tensor) -> Tensor:
@@ -113,9 +116,9 @@ def local_tensors(lines: Tensor, table: Tensor, half: float, u: Tensor) -> Tenso
     expect_tensor("lines", lines, FLOATS, ("tensors", 3, "nodes", "rank"))
     expect_tensor("table", table, torch.int32, ("x", "y", "z"))
     at, v = _points(u, lines.dtype), lines.detach()
-    return _Lookup.apply(lambda out: native.grid_local(v, table, half, at, out),
-                         lambda g, into: native.grid_local_backward(v, table, half, at, g, into),
-                         (len(u), lines.shape[3]), lines)
+    return _Lookup.apply(lambda u, out: native.grid_local(v, table, half, u, out),
+                         lambda u, g, into: native.grid_local_backward(v, table, half, u, g, into),
+                         at, lines.shape[3], lines)
 
 
 # ---------------------------------------------------------------- references in plain torch

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from recon.ops.checks import expect_tensor
 from recon.ops.native import native
+from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -49,9 +50,14 @@ class _Mlp(torch.autograd.Function):
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
         parameters, x, shared, row = ctx.saved_tensors
         sizes, squash = ctx.network
-        g_parameters, g_x = torch.zeros_like(parameters), torch.empty_like(x)
+        g_parameters, rows = torch.zeros_like(parameters), nonzero_rows(g_out)
+        if rows is not None:  # the others (behind what is opaque) need not be computed again
+            x, row, g_out = x.detach()[rows], row[rows] if len(row) else row, g_out[rows]
+        g_x = torch.empty_like(x)
         native.mlp_backward(sizes, parameters.detach(), x.detach(), shared, row, squash, g_out.contiguous(), g_x,
                             g_parameters)
+        if rows is not None:
+            g_x = g_x.new_zeros(len(ctx.saved_tensors[1]), x.shape[1]).index_copy_(0, rows, g_x)
         return g_parameters, g_x, None, None, None, None
 
 

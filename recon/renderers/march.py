@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.march import composite, sample, weights
+from recon.ops.march import Samples, composite, sample, weights
 from recon.renderers.differenced import DifferencedPicture
 from recon.types import Camera, Rays, Render
 
@@ -97,7 +97,13 @@ class MarchRenderer:
         index = (w > self.least_weight).nonzero().squeeze(1)
         colour = field.radiance(found.position[index], footprint[index], rays.direction, ray[index],
                                 None if more is None else more.index_select(0, index))
-        out = composite(raw, colour, found.t, found.offsets, index.to(torch.int32), behind, **constants)
+        # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
+        front = (w > 0).nonzero().squeeze(1)
+        before = torch.zeros(len(w) + 1, dtype=torch.int32)  # samples in front of each
+        torch.cumsum(w > 0, 0, dtype=torch.int32, out=before[1:])
+        found = Samples(found.position[front], found.t[front], before[found.offsets])
+        raw, w, index = raw.index_select(0, front), w[front], before[index]
+        out = composite(raw, colour, found.t, found.offsets, index, behind, **constants)
         opacity = 1.0 - out.transmittance
         depth = normal = None
         if "depth" in want:
@@ -108,7 +114,7 @@ class MarchRenderer:
         return Render(
             rgb=out.rgb.view(height, width, 3), depth=depth, normal=normal,
             opacity=opacity.view(height, width) if "opacity" in want else None,
-            trace=MarchTrace(out.distortion, len(raw), len(index)),
+            trace=MarchTrace(out.distortion, len(ray), len(index)),
         )
 
     @staticmethod

@@ -84,6 +84,38 @@ def test_same_bits_on_two_threads(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results))
 
 
+@pytest.mark.parametrize("name", list(_cases(torch.float64)))
+def test_rows_without_gradient_are_passed_over(name: str) -> None:
+    op, reference, parameters, others = _cases(torch.float64)[name]
+    results = []
+    for f in (op, reference):
+        leaves = [p.clone().requires_grad_() for p in parameters]
+        out = f(*leaves, *others)
+        wanted = torch.rand(len(out), 1, generator=torch.Generator().manual_seed(4)) < 0.3
+        (out * wanted * torch.arange(1, out.shape[1] + 1)).sum().backward()
+        results.append([p.grad for p in leaves])
+    for ours, theirs in zip(*results):
+        assert float(theirs.abs().max()) > 1e-3
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [[0] * 133, sorted(i % 11 for i in range(133)), [i % 11 for i in range(133)]])
+def test_shared_inputs_in_any_order(rows: list[int]) -> None:
+    """All rows share, neighbours share, none do."""
+    generator = torch.Generator().manual_seed(2)
+    sizes, row = [9, 21, 3], torch.tensor(rows, dtype=torch.int32)
+    x, shared = (torch.randn(n, k, generator=generator, dtype=torch.float64) for n, k in ((133, 4), (11, 5)))
+    p = mlp.initial(sizes, generator).double()
+    results = []
+    for f in (mlp.mlp, mlp.reference):
+        leaves = [t.clone().requires_grad_() for t in (p, x)]
+        out = f(leaves[0], sizes, leaves[1], shared, row)
+        out.sin().sum().backward()
+        results.append([out.detach(), *(t.grad for t in leaves)])
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
 def test_gradients_add_up_in_the_parameter() -> None:
     values, u = torch.rand(3, 3, 3, 2, requires_grad=True), torch.rand(4, 3)
     for _ in range(2):

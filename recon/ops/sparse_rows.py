@@ -1,0 +1,24 @@
+"""Rows of a gradient that are not zero. CPU kernel: cuda/grid.
+
+Samples behind what is opaque get no gradient; backward passes that are told so need not visit them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recon.ops.native import native
+
+_WORTH = 0.85  # fewer rows than this share are taken out
+_PROBE = 512  # rows that are looked at first
+
+
+def nonzero_rows(g: Tensor) -> Tensor | None:
+    """Numbers of the rows of g [n, width] that are not all zero; None where leaving out the others is not worth it."""
+    if int((g[:: max(len(g) // _PROBE, 1)] != 0).any(1).sum()) > _WORTH * min(len(g), _PROBE):
+        return None
+    mask = torch.empty(len(g), dtype=torch.uint8)
+    native.grid_nonzero_rows(g.contiguous(), mask)
+    rows = mask.nonzero().squeeze(1)
+    return rows if len(rows) < _WORTH * len(g) else None
