@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PICTURE = "/recon-greeting.jpg"
 SEEN = "recon-seen"  # id of what a panel shows from the first picture on; the greeting leaves then
+FRAMES = "/recon-frames"  # where browsers that draw the scene themselves say how long they take
 WAIT_S = 10.0
 PIXELS = 130_000
 MOST_SIDE = 4096
@@ -61,14 +63,32 @@ LINES = f"""<div id="recon-greeting" style="position:fixed;inset:0;z-index:1;poi
     setTimeout(() => box.remove(), 150);
   }};
   look();
+  let timed = null;
+  setInterval(() => {{
+    const seen = document.getElementById("{SEEN}"), client = (seen && seen.dataset.draws) || null;
+    if (client === timed) return;
+    timed = client;
+    if (!client) return;
+    const times = [];
+    const frame = () => {{
+      times.push(performance.now());
+      if (times.length < 5) return requestAnimationFrame(frame);
+      fetch(`{FRAMES}?client=${{client}}&milliseconds=${{Math.round((times[4] - times[0]) / 4)}}`);
+      setTimeout(() => {{ timed = null; }}, 5000);
+    }};
+    setTimeout(() => requestAnimationFrame(frame), 2000);
+  }}, 1000);
 }})();</script>"""
 
 
 class Greeting:
-    """Answers of the gate: the page with the greeting's lines in it, and the pictures they ask for."""
+    """Answers of the gate: the page with the greeting's lines in it, and what they ask for.
 
-    def __init__(self, session: Session, page: Page, inner_port: int) -> None:
-        self.session, self.page, self.inner_port = session, page, inner_port
+    drew   called with the number of a client whose browser draws the scene itself, and its seconds for a frame
+    """
+
+    def __init__(self, session: Session, page: Page, inner_port: int, drew: Callable[[int, float], object]) -> None:
+        self.session, self.page, self.inner_port, self.drew = session, page, inner_port, drew
         self._index: bytes | None = None
         self._asked: set[Future[Picture]] = set()
 
@@ -81,6 +101,9 @@ class Greeting:
         """(type, content) for a GET; None = the page's server answers. May take seconds."""
         if path == "/":
             return ("text/html; charset=utf-8", self.index()) if "playback" not in query else None
+        if path == FRAMES:
+            self.drew(_number(query, "client"), 1e-3 * _number(query, "milliseconds"))
+            return "text/plain", b""
         return ("image/jpeg", self.picture(query)) if path == PICTURE else None
 
     def index(self) -> bytes:
@@ -100,8 +123,7 @@ class Greeting:
         Raises ValueError for sizes that are none, and TimeoutError where the session does not answer or the viewer
         closes.
         """
-        values = parse_qs(query)
-        width, height = (int(values.get(name, ["0"])[0][:6]) for name in ("width", "height"))
+        width, height = _number(query, "width"), _number(query, "height")
         if not (0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE):
             raise ValueError(f"a picture of {width}x{height}")
         start = self.page.start
@@ -126,3 +148,8 @@ class Greeting:
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, format="JPEG", quality=80)
         return out.getvalue()
+
+
+def _number(query: str, name: str) -> int:
+    """ValueError where it is missing or none."""
+    return int(parse_qs(query).get(name, [""])[0][:9])

@@ -88,7 +88,7 @@ class Viewer:
         self.panels = panels.build(self)
         self.server.on_client_connect(self._connect)
         self.server.on_client_disconnect(self._disconnect)
-        self.greeting = Greeting(session, page, self.server.get_port())
+        self.greeting = Greeting(session, page, self.server.get_port(), self._drew)
         try:
             self.gate = Gate(host, port, self.server.get_port(), self._stamp, self.token,
                              protocol=f"viser-v{viser.__version__}", refused=session.warn, answer=self.greeting.answer)
@@ -205,6 +205,12 @@ class Viewer:
             self._show_news()
 
         self.guard(begin)(None)
+
+    def _drew(self, client: int, seconds: float) -> None:
+        watcher = self.watchers.get(client)
+        for panel in self.panels:
+            if watcher is not None and hasattr(panel, "drew"):
+                self.guard(lambda _, p=panel: p.drew(watcher, seconds))(None)
 
     def _disconnect(self, client: Any) -> None:
         watcher = self._forget(client.client_id)

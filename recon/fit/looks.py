@@ -89,16 +89,18 @@ class _Cost:
     _FADE, _GUESS, _LEAN = 0.95, 2.5e-7, 1e9
 
     def __init__(self) -> None:
+        self.known = False  # whether anything was drawn yet
         self._sums = [1.0, 4e4, 0.01, 1.6e9, 400.0]  # of 1, x, y, x^2, x y: one piece as on a small machine
 
     def learn(self, pixels: int, seconds: float) -> None:
+        self.known = True
         new = (1.0, pixels, seconds, pixels * pixels, pixels * seconds)
         self._sums = [self._FADE * s + n for s, n in zip(self._sums, new, strict=True)]
 
     def line(self) -> tuple[float, float]:
         n, x, y, xx, xy = self._sums
         b = ((xy - x * y / n) / n + self._LEAN * self._GUESS) / (max(xx - x * x / n, 0.0) / n + self._LEAN)
-        b = min(max(b, self._GUESS / 20), self._GUESS * 50)
+        b = min(max(b, self._GUESS / 20), self._GUESS * 400)  # volumes take 100 times as long as Gaussians
         return max((y - b * x) / n, 0.0), b
 
     def pixels(self, seconds: float) -> float:
@@ -203,7 +205,8 @@ class Looks:
         pixels = camera.width * camera.height
         if not slot.quick_done:
             target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
-            small = quick_camera(camera, max(self._cost.pixels(target), LEAST_PIXELS))
+            suiting = self._cost.pixels(target) if self._cost.known else 0.0  # the first one must come soon
+            small = quick_camera(camera, max(suiting, LEAST_PIXELS))
             start = self._start()
             render = self._whole(small, look)
             took = self._since(start)

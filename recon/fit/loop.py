@@ -169,7 +169,11 @@ class Fit:
         split, views = ("test", capture.test) if capture.test else ("train", capture.train[:8])
         if most_views is not None and len(views) > most_views:
             views = views[:: -(-len(views) // most_views)]
-        results = {r.name: r.scores for r in compare(self.field, self.system, self.capture, views, perceptual=final)}
+        results = {}
+        for r in compare(self.field, self.system, self.capture, views, perceptual=final):
+            results[r.name] = r.scores
+            if self.between_steps is not None:  # a picture of a volume may take seconds
+                self.between_steps()
         mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
         return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
 

@@ -284,3 +284,25 @@ def test_nobody_watching_costs_one_comparison() -> None:
     for _ in range(n):
         session._between_steps()
     assert (time.perf_counter() - began) / n < 3e-6
+
+
+def test_watchers_are_served_between_the_views_of_an_evaluation() -> None:
+    fit, served = make_fit(10), []
+    fit.between_steps = lambda: served.append(fit.step)
+    result = fit.evaluate()
+    assert len(served) == len(result.views) == len(fit.capture.test)
+
+
+def test_the_first_picture_is_small_until_it_is_known_what_pictures_cost() -> None:
+    drawn: list[int] = []
+
+    def draw(camera: Any, want: Any, edit: Any = None) -> Render:
+        drawn.append(camera.width * camera.height)
+        return Render(torch.zeros(camera.height, camera.width, 3))
+
+    looks = Looks(SimpleNamespace(draw=draw, in_bands=None), 0.2, print)  # type: ignore[arg-type]
+    for client in range(2):
+        looks.put(client, look_at([], 900, 600))
+        looks.serve(0, free=True)
+    assert drawn[0] == pytest.approx(looks_module.LEAST_PIXELS, rel=0.05)
+    assert drawn[1] > 4 * drawn[0], "that was quick: the next one may be larger"

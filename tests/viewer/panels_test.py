@@ -152,6 +152,10 @@ def test_the_browser_draws_for_itself(open_page: Any) -> None:
         assert watcher.frames == frames, "no picture is sent meanwhile"
         choose(page, "Drawn by", "this computer")
         wait_for(lambda: watcher.frames > frames)
+        choose(page, "Drawn by", "your browser")
+        wait_for(lambda: watcher.local)
+        page.evaluate("window.requestAnimationFrame = (call) => setTimeout(call, 1500)")  # a browser that is too slow
+        wait_for(lambda: not watcher.local)
     finally:
         viewer.close()
         session.close()
@@ -238,6 +242,32 @@ class Moving:
 
     def gaussians(self, t: float = 0.0) -> Gaussians:
         return replace(self.one, means=torch.tensor([[t, 0.0, 0.0]]))
+
+
+def test_quick_browsers_get_all_gaussians_and_others_the_most_important(monkeypatch: Any) -> None:
+    from recon.viewer.panels import local
+
+    monkeypatch.setattr(local, "EASY", 20)
+    whole, sent, notes = random_gaussians(), [], []
+    session = Session(Showable(Fixed(whole), SplatRenderer(), torch.zeros(3)))
+    session.start()
+    who = SimpleNamespace(value=local.THERE, on_update=lambda call: setattr(who, "update", call))
+    client = SimpleNamespace(
+        gui=SimpleNamespace(add_dropdown=lambda *a, **k: who), add_notification=lambda *a, **k: notes.append(a),
+        scene=SimpleNamespace(set_background_image=lambda *a, **k: None,
+                              add_gaussian_splats=lambda name, **rows: sent.append(len(rows["centers"]))))
+    panel = local.Panel(SimpleNamespace(session=session, guard=lambda call: call, watchers={}))  # type: ignore[arg-type]
+    watcher = SimpleNamespace(id=1, client=client, crop=None, local=False)
+    panel.connect(watcher)  # type: ignore[arg-type]
+    who.update(None)
+    panel.drew(watcher, 0.4)  # type: ignore[arg-type]
+    assert sent == [20]
+    panel.drew(watcher, 0.02)  # type: ignore[arg-type]
+    assert sent == [20, len(whole)]
+    panel.drew(watcher, 3.0)  # type: ignore[arg-type]
+    assert who.value == local.HERE
+    assert len(notes) == 1
+    session.close()
 
 
 def test_time_and_crop_are_seen_together() -> None:

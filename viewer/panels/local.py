@@ -23,6 +23,8 @@ REFRESH_S = 10.0  # between two copies of a scene that is being fitted
 CROPPED_S = 1.0  # between two copies while the crop box moves
 FAINTEST = 2 / 255  # opacity below which a browser is not bothered with a Gaussian
 MOST = 1_000_000  # Gaussians that are sent
+EASY = 100_000  # until a browser has shown that it is quick
+QUICK_S, SLOW_S = 0.1, 1.0  # of a frame
 SH_C0 = 0.28209479177387814
 
 
@@ -30,6 +32,8 @@ class Panel:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.handles: dict[int, Any] = {}
+        self.controls: dict[int, Any] = {}
+        self.most: dict[int, int] = {}  # Gaussians that a browser gets
         self.sent: dict[int, tuple[float, int, Crop | None]] = {}  # when, of which step, how it was cropped
 
     def connect(self, watcher: Watcher) -> None:
@@ -37,10 +41,13 @@ class Panel:
             return
         who = watcher.client.gui.add_dropdown(
             "Drawn by", (HERE, THERE), initial_value=HERE, order=36,
-            hint="Your browser turns the scene smoothly, without view-dependent colour; channels need this computer")
+            hint="Your browser turns the scene smoothly, without view-dependent colour; channels need this computer. "
+                 f"Without a graphics card it shows the {EASY:,} Gaussians that matter most")
+        self.controls[watcher.id] = who
 
         def chosen(_: Any) -> None:
             if who.value == THERE:
+                self.most.setdefault(watcher.id, EASY)
                 self._send(watcher)
                 watcher.local = True
                 self.viewer.session.leave(watcher.id)
@@ -53,7 +60,24 @@ class Panel:
 
         who.on_update(self.viewer.guard(chosen))
 
+    def drew(self, watcher: Watcher, seconds: float) -> None:
+        """Its browser takes that long for a frame: what it has not got yet is sent where that is quick; where it is so
+        slow that its user could not even change who draws, this computer draws again."""
+        who = self.controls.get(watcher.id)
+        if who is None or not watcher.local:
+            return
+        if seconds < QUICK_S and self.most.get(watcher.id, MOST) < MOST:
+            self.most[watcher.id] = MOST
+            self._send(watcher)
+        elif seconds > SLOW_S:
+            who.value = HERE
+            watcher.client.add_notification(
+                "Drawn by this computer again", f"Your browser took {seconds:.1f} s for a picture.", color="yellow",
+                auto_close_seconds=15.0)
+
     def disconnect(self, watcher: Watcher) -> None:
+        self.controls.pop(watcher.id, None)
+        self.most.pop(watcher.id, None)
         self.handles.pop(watcher.id, None)
         self.sent.pop(watcher.id, None)
 
@@ -76,7 +100,7 @@ class Panel:
         shown = whole if crop is None else crop.gaussians(whole)
         if len(shown) == 0:
             raise InputError("there are no Gaussians to draw")
-        new = watcher.client.scene.add_gaussian_splats("/splats", **for_browser(shown))
+        new = watcher.client.scene.add_gaussian_splats("/splats", **for_browser(shown, self.most.get(watcher.id, MOST)))
         self.handles[watcher.id], self.sent[watcher.id] = new, (time.monotonic(), step, crop)
 
     def _remove(self, watcher: Watcher) -> None:
@@ -86,13 +110,14 @@ class Panel:
             handle.remove()
 
 
-def for_browser(g: Gaussians) -> dict[str, np.ndarray]:
-    """Centres [n, 3], covariances [n, 3, 3], colours [n, 3] uint8 without view dependence, and opacities [n, 1]."""
+def for_browser(g: Gaussians, most: int = MOST) -> dict[str, np.ndarray]:
+    """Of at most so many: centres [n, 3], covariances [n, 3, 3], colours [n, 3] uint8 without view dependence, and
+    opacities [n, 1]."""
     opacity = torch.sigmoid(g.logits)
     rows = opacity >= FAINTEST
-    if int(rows.sum()) > MOST:  # the faintest and smallest are missed least
+    if int(rows.sum()) > most:  # the faintest and smallest are missed least
         weight = opacity.log() + 2 * g.log_scales.sum(1) / 3
-        rows = torch.zeros_like(rows).index_fill_(0, weight.topk(MOST).indices, True)
+        rows = torch.zeros_like(rows).index_fill_(0, weight.topk(most).indices, True)
     g, opacity = g.select(rows), opacity[rows]
     q = torch.nn.functional.normalize(g.quaternions, dim=1)
     w, x, y, z = q.unbind(1)

@@ -85,11 +85,17 @@ class Panel:
             if words is None or last is None:
                 continue
             step = f"step {last.step:,} · " if self.viewer.session.fit is not None else ""
-            text = (f'<div id="{SEEN}" style="padding:0.2em 0.75em;opacity:0.75;font-size:0.875em">{step}'
-                    f"{last.camera.width}×{last.camera.height} in {1e3 * last.seconds:.0f} ms"
-                    f" · moving {1e3 * watcher.latency_s:.0f} ms</div>")
+            if watcher.local:  # the page's lines watch whether it is quick enough
+                text = _words("drawn by your browser", f'data-draws="{watcher.id}"')
+            else:
+                text = _words(f"{step}{last.camera.width}×{last.camera.height} in {1e3 * last.seconds:.0f} ms"
+                              f" · moving {1e3 * watcher.latency_s:.0f} ms")
             if text != words.content:
                 words.content = text
 
     def _share(self, _: Any) -> None:
         self.viewer.session.looks.share = float(self.share.value)
+
+
+def _words(text: str, attributes: str = "") -> str:
+    return f'<div id="{SEEN}" {attributes} style="padding:0.2em 0.75em;opacity:0.75;font-size:0.875em">{text}</div>'
