@@ -15,6 +15,7 @@ class Panel:
         self.viewer, session, gui = viewer, viewer.session, viewer.server.gui
         self.words = gui.add_markdown("…", order=1)
         self.fit = session.fit is not None
+        self.unit = "Gaussians" if hasattr(session.shown.field, "gaussians") else "primitives"
         if not self.fit:
             self.words.content = viewer.page.summary
             return
@@ -63,7 +64,7 @@ class Panel:
             kind = "held out" if news.evaluated.split == "test" else "training views"
             second.append(f"PSNR **{news.evaluated.psnr:.1f}** ({kind})")
         if p is not None:
-            second += [f"{p.num_primitives:,} Gaussians", f"{p.memory_bytes / 1e9:.1f} GB"]
+            second += [f"{p.num_primitives:,} {self.unit}", f"{p.memory_bytes / 1e9:.1f} GB"]
         text = " · ".join(rows) + ("\n\n" + " · ".join(second) if second else "")
         if text != self.words.content:
             self.words.content = text
