@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon.viewer.reproject import over
+
 if TYPE_CHECKING:
     from recon.viewer.server import Viewer
 
@@ -55,7 +57,7 @@ class Patrol:
             view = self.viewer.page.views[index]
             factor = min(1.0, SIDE / max(view.camera.size))
             width, height = (max(round(n * factor), 1) for n in view.camera.size)
-            rgb = view.photo().rgb[None].float() / 255.0
+            rgb = over(view.photo(), self.viewer.session.shown.background)[None].float() / 255.0
             small = torch.nn.functional.interpolate(rgb, (height, width), mode="area")[0]
             self._small[index] = view.camera.scaled(width, height), small.permute(1, 2, 0)
         return self._small[index]

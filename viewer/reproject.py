@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recon.types import Camera, View
+from recon.types import Camera, Photo, View
 
 
 def seen_by(camera: Camera, depth: Tensor, photo: Tensor, photo_camera: Camera) -> tuple[Tensor, Tensor]:
@@ -32,6 +32,15 @@ def seen_by(camera: Camera, depth: Tensor, photo: Tensor, photo_camera: Camera) 
     colours = torch.nn.functional.grid_sample(photo[None].float() / 255.0, grid[None].float(), align_corners=False,
                                               padding_mode="border")[0]
     return colours.permute(1, 2, 0), valid
+
+
+def over(photo: Photo, background: Tensor) -> Tensor:
+    """[3, height, width] uint8: the photo as renders show it, before ``background`` [3] where it is see-through."""
+    if photo.alpha is None:
+        return photo.rgb
+    share = photo.alpha.float() / 255.0
+    shown = photo.rgb.float() * share + 255.0 * background.float().clamp(0, 1).view(3, 1, 1) * (1.0 - share)
+    return shown.round().to(torch.uint8)
 
 
 def nearest(camera: Camera, views: Sequence[View]) -> int:

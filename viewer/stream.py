@@ -22,7 +22,7 @@ from recon.types import Camera
 from recon.viewer.crop import Crop, Frozen
 from recon.viewer.expense import Expense
 from recon.viewer.page import Page
-from recon.viewer.reproject import nearest, seen_by
+from recon.viewer.reproject import nearest, over, seen_by
 
 CHANNELS = ("rgb", "depth", "normal", "opacity", "error")
 PHOTOS_KEPT = 4
@@ -169,7 +169,7 @@ class Stream:
     def photo(self, index: int) -> Tensor:
         """[3, height, width] uint8, the last few are kept."""
         if index not in self._photos:
-            self._photos[index] = self.page.views[index].photo().rgb
+            self._photos[index] = over(self.page.views[index].photo(), self.session.shown.background)
             while len(self._photos) > PHOTOS_KEPT:
                 self._photos.popitem(last=False)
         self._photos.move_to_end(index)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_capture import Fixed, camera_at, picture, random_gaussians, tiny_capture
+from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians, tiny_capture
 from watching import PAINT
 
 from recon.errors import InputError
@@ -20,7 +20,7 @@ from recon.fit.session import Picture, Session, Showable
 from recon.renderers.march import MarchRenderer
 from recon.renderers.splat import SplatRenderer
 from recon.renderers.surface import SurfaceRenderer
-from recon.types import Similarity
+from recon.types import Photo, Similarity, View
 from recon.types.volume import unit_from_world
 from recon.viewer import downloads
 from recon.viewer.crop import Crop, level
@@ -113,6 +113,26 @@ def test_a_photo_seen_from_beside_agrees_with_a_render_there() -> None:
     error = (colours.permute(2, 0, 1) - truth).abs().mean(0)[valid]
     assert float(error.mean()) < 0.01
     assert nearest(beside, [SimpleNamespace(camera=camera_at(2.0)), SimpleNamespace(camera=near)]) == 1  # type: ignore
+
+
+def test_the_error_of_what_is_see_through_is_taken_before_the_same_background() -> None:
+    """A picture compared with a photo of itself, cut out, has no error anywhere, on white as on black."""
+    camera, truth = camera_at(0.3), Fixed(random_gaussians())
+    for behind in (0.0, 1.0):
+        session = Session(Showable(truth, SplatRenderer(), torch.full((3,), behind)))
+        render = session.shown.draw(camera, ("rgb", "depth", "opacity"))
+        alpha = render.channel("opacity").clamp(0, 1)
+        straight = (render.rgb - behind * (1 - alpha[..., None])) / alpha[..., None].clamp_min(1e-6)
+        photo = Photo((straight.permute(2, 0, 1).clamp(0, 1) * 255).round().to(torch.uint8),
+                      (alpha * 255).round().to(torch.uint8))
+        page = Page("t", PAINT, camera, torch.zeros(3), torch.tensor([0.0, 0, 1]),
+                    (View("a", camera, MemoryPhoto(photo)),))
+        stream = Stream(session, page)
+        watcher = Watcher(fake_client(camera), session, page, stream)
+        watcher.channel = "error"
+        image = stream.painted(watcher, Picture(None, camera, render, 0, True, 0.0))  # type: ignore[arg-type]
+        stream.close()
+        assert float(np.asarray(image, np.float64).mean()) < 20, "the ramp begins dark"
 
 
 def test_crop_keeps_what_is_inside_a_turned_box() -> None:

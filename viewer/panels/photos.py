@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recon.viewer.patrol import Patrol
+from recon.viewer.reproject import over
 from recon.viewer.server import fly
 from recon.viewer.stream import quaternion_from_rotation, vertical_fov
 
@@ -125,7 +126,7 @@ class Panel:
             if not self._thumbnails:
                 return
             try:
-                rgb = self.viewer.page.views[index].photo().rgb
+                rgb = over(self.viewer.page.views[index].photo(), self.viewer.session.shown.background)
             except Exception as error:
                 self.viewer.session.warn(f"photo {self.viewer.page.views[index].name}: {error}")
                 continue
