@@ -38,6 +38,7 @@ class Meshing:
     mesher         "flexicubes" and "marching_cubes" need a field with a distance, "tsdf" fuses depth; "auto" takes the
                    first that the field allows
     watertight     close what is still open
+    unseen         keep what no camera saw, of fields with a distance; watertight keeps it too
     """
 
     resolution: int = 256
@@ -48,6 +49,7 @@ class Meshing:
     texture: int = 0
     mesher: Literal["auto", "flexicubes", "marching_cubes", "tsdf"] = "auto"
     watertight: bool = False
+    unseen: bool = False
 
 
 def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
@@ -59,6 +61,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     """
     from recon.mesh.clean import drop_small_parts, fill_holes
     from recon.mesh.simplify import simplify
+    from recon.mesh.visible import drop_unseen
 
     notes: tuple[str, ...]
     box = None
@@ -72,6 +75,10 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
                          fix="Leave it out; or fit such a run: recon fit SCENE --method neus")
     if by_distance:
         mesh, notes = _of_distance(field, box, meshing)
+        if not (meshing.unseen or meshing.watertight):
+            mesh, share = drop_unseen(mesh, cameras)
+            if share:
+                notes += (f"{share:.0%} of the surface dropped, which no photo saw (--unseen keeps it)",)
     else:
         mesh, notes = _of_depth(render, cameras, box, has_alpha, meshing)
     mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)

@@ -13,6 +13,7 @@ from recon.fit.system import System
 from recon.losses.absolute import AbsoluteError
 from recon.losses.curvature import Curvature
 from recon.losses.eikonal import Eikonal
+from recon.losses.surface_points import SurfacePoints
 from recon.losses.true_distance import TrueDistance
 from recon.optim.schedule import Schedule
 from recon.optim.touched_adam import TouchedAdamSettings
@@ -26,7 +27,7 @@ _BASE = System(
     renderer=SurfaceRenderer(law="logistic"),
     sampler=RandomPixels(rays=2048),
     losses={"colour": AbsoluteError(), "eikonal": Eikonal(), "curvature": Curvature(),
-            "distance": TrueDistance()},
+            "distance": TrueDistance(), "points": SurfacePoints()},
     optimizer=TouchedAdamSettings(eps=1e-9, rates={
         "distance": Schedule(2e-2, 1e-3),
         "table": Schedule(2e-2, 1e-3),

@@ -75,6 +75,9 @@ class Arguments:
     # close the surface everywhere, also where nothing was seen; says how much of it is guessed
     watertight: Annotated[bool, flag()] = False
 
+    # keep surface that no photo saw, which runs with a distance make up (neus, volsdf)
+    unseen: Annotated[bool, flag()] = False
+
     # replace OUT where it exists
     overwrite: Annotated[bool, flag()] = False
 
@@ -159,7 +162,8 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
 
     faces = arguments.faces if arguments.faces is not None else FACES * (arguments.texture > 0)
     how = meshing.Meshing(arguments.resolution, _box(arguments.box), arguments.smallest_part, arguments.fill_holes,
-                          faces, arguments.texture, arguments.mesher, arguments.watertight)
+                          faces, arguments.texture, arguments.mesher, arguments.watertight,
+                          arguments.unseen)
     masks = object_masks.wanted(scene, arguments.masks, cameras)
     return meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
                            has_alpha=scene.saved.has_alpha or bool(masks), meshing=how, field=scene.field)

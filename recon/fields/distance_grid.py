@@ -3,11 +3,13 @@
 Sources: Wang et al., "NeuS", NeurIPS 2021, arXiv 2106.10689; Yariv et al., "VolSDF", NeurIPS 2021, arXiv 2106.12052:
 a surface that is drawn as a volume. Differences: the distance is a sum of voxel grids, coarse ones first, in place of a
 network (voxel grids for it: Wu et al., "Voxurf", ICLR 2023, arXiv 2208.12697), so that its gradient costs nothing
-extra; how wide a surface is drawn follows a schedule; the start is an ellipsoid that fills the box, not a sphere.
+extra; how wide a surface is drawn follows a schedule; the start is the surface that points and masks suggest, or else
+an ellipsoid that fills the box, not a sphere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from recon.fields.parts.quantise import check_cells, quantised
 from recon.fields.parts.region import Region, region_of, region_of_points
+from recon.fields.parts.surface_start import ENOUGH, PointStart, distance_from_cells
 from recon.fields.parts.volume_field import VolumeField, VolumeSettings, direction_encoding
 from recon.ops.grid import hash_grid
 from recon.ops.grid_sum import grid_sum, node_count
@@ -67,10 +70,12 @@ class DistanceGridField(VolumeField):
         self.width, self.turn = 1.0, 1.0
         self.allowed = self.region.occupied
         self.surface: TrueSurface | None = None
+        self.points = torch.zeros(0, 3)  # of the capture, world
 
     def attach(self, capture: Capture) -> None:
         """Remembers what is not saved with the field; called before every fit, also one that goes on."""
         self.surface = capture.surface
+        self.points = torch.zeros(0, 3) if capture.points is None else capture.points.positions.float()
 
     # ------------------------------------------------------------ where and how finely
 
@@ -126,6 +131,9 @@ class DistanceGridField(VolumeField):
     def initialise(self, capture: Capture, seed: int) -> None:
         super().initialise(capture, seed)
         self.allowed = self.region.occupied
+        guess = self._guess(capture)
+        if guess is not None:
+            self.params["distance"] = guess
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         s = self.settings
@@ -133,22 +141,48 @@ class DistanceGridField(VolumeField):
         while slots > 2 * self.most_voxels and slots > 256:  # no more than the photos support
             slots >>= 1
         table = (torch.rand(s.levels, slots, s.channels, generator=generator) * 2 - 1) * 1e-2
-        return {"distance": self._ellipsoid(), "table": table}
+        return {"distance": self._laid_out(self._ellipsoid), "table": table}
 
-    def _ellipsoid(self) -> Tensor:
-        """Values whose sum is negative inside an ellipsoid that fills the box, and about a distance near it."""
-        nodes, shell = self.nodes, 1 + self.region.margin
+    def _ellipsoid(self, u: Tensor) -> Tensor:
+        """[n] negative inside an ellipsoid that fills the box, and about a distance near it."""
+        q = (2 * u - 1) * (1 + self.region.margin)
+        return (q.norm(dim=1) - _FILLED) * (min(self.region.extent) / 2)
+
+    def _guess(self, capture: Capture) -> Tensor | None:
+        """Values for the surface that points and masks suggest, None without either."""
+        low, high = self.region.low, self.region.high
+        x = self.points
+        x = x[((x > torch.tensor(low)) & (x < torch.tensor(high))).all(1)]
+        carved = not bool(self.allowed.all())
+        start = PointStart(capture, x, carved) if len(x) >= ENOUGH else None
+        if capture.surface is not None or (start is None and not carved):
+            return None
+
+        def wanted(u: Tensor) -> Tensor:
+            at = self.world(u)
+            found = None if start is None else start.distance(at)
+            if carved:
+                hull = distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), at)
+                return hull if found is None else torch.maximum(found, hull)
+            assert found is not None
+            # The shell starts thin, whatever its border looks like from here.
+            outside = 1.0 - 1.0 / ((2 * u - 1).abs().amax(1) * (1 + self.region.margin)).clamp_min(1.0)
+            return torch.where(outside > 0, found.clamp_min(0.0) + outside, found)
+
+        return self._laid_out(wanted)
+
+    def _laid_out(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
+        """Values whose sum is ``distance`` (unit coordinates [n, 3] -> [n]) at the nodes of the coarser grids."""
+        nodes = self.nodes
         values = torch.zeros(node_count(nodes))
-        half, start = min(self.region.extent) / 2, 0
+        start = 0
         for i, n in enumerate(nodes):
             if i and n > _START_NODES:
                 break
             axis = torch.linspace(0, 1, n)
             u = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3).contiguous()
-            q = (2 * u - 1) * shell
-            wanted = (q.norm(dim=1) - _FILLED) * half / self.extent
             before = grid_sum(values, nodes[:i], u)[0] if i else torch.zeros(len(u))
-            values[start:start + n**3] = (wanted - before) * (n - 1)
+            values[start:start + n**3] = (distance(u) / self.extent - before) * (n - 1)
             start += n**3
         return values
 
@@ -196,6 +230,18 @@ class DistanceGridField(VolumeField):
         """Unit coordinates of points of the inner box."""
         low, sides = torch.tensor(self.region.low), torch.tensor(self.region.extent)
         return (0.5 + ((x_world - low) / sides - 0.5) / (1 + self.region.margin)).contiguous()
+
+    def world(self, u: Tensor) -> Tensor:
+        """Positions in the world of points of the inner box."""
+        low, sides = torch.tensor(self.region.low), torch.tensor(self.region.extent)
+        return low + ((u - 0.5) * (1 + self.region.margin) + 0.5) * sides
+
+    def surface_points(self, count: int, generator: torch.Generator) -> Tensor:
+        """Unit coordinates [m, 3] of some of the capture's points in the inner box."""
+        if not len(self.points):
+            return torch.zeros(0, 3)
+        u = self.unit(self.points[torch.randint(len(self.points), (count,), generator=generator)])
+        return u[self.inner(u)].contiguous()
 
     def distance(self, x_world: Tensor) -> Tensor:
         """[n] signed distance in the inner box; outside of the photos' visual hull, where there is one, positive."""

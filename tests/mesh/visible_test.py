@@ -1,0 +1,62 @@
+"""What cameras see of meshes: a ball from one side and from all around."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from recon.mesh import flexicubes
+from recon.mesh.check import check
+from recon.mesh.grid import Grid
+from recon.mesh.visible import drop_unseen, seen_vertices
+from recon.types import Camera, Mesh
+
+
+def ball(radius: float = 0.5) -> Mesh:
+    grid = Grid.around(torch.tensor([-0.6] * 3), torch.tensor([0.6] * 3), 24)
+    return flexicubes.mesh_distance(lambda x: x.norm(dim=1) - radius, grid)
+
+
+def camera(direction: list[float]) -> Camera:
+    """On a ray from the origin, three away, looking back."""
+    z = -torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float64), dim=0)
+    up = torch.tensor([0.0, 0.0, 1.0] if abs(z[2]) < 0.9 else [1.0, 0.0, 0.0], dtype=torch.float64)
+    x = torch.nn.functional.normalize(torch.linalg.cross(z, up), dim=0)
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, torch.linalg.cross(z, x), z, -3 * z
+    return Camera(80, 60, torch.tensor([120.0, 120.0, 40.0, 30.0]), pose)
+
+
+def test_one_camera_sees_its_side_of_a_ball() -> None:
+    mesh = ball()
+    seen = seen_vertices(mesh, [camera([1.0, 0.0, 0.0])])
+    x = mesh.vertices[:, 0]
+    # tangents from three away touch at x = r^2 / 3; the slack lets a little more through
+    assert seen[x > 0.5**2 / 3 + 0.02].all()
+    assert not seen[x < -0.15].any()
+
+
+def test_what_nobody_sees_goes() -> None:
+    mesh, share = drop_unseen(ball(), [camera([1.0, 0.0, 0.0])])
+    assert share == pytest.approx(0.4, abs=0.1)
+    assert float(mesh.vertices[:, 0].min()) > -0.3
+    assert check(mesh).manifold
+
+
+def test_a_ball_seen_from_all_around_stays_closed() -> None:
+    around = [camera([math.cos(a), math.sin(a), 0.2]) for a in torch.linspace(0, 6.28, 7)[:-1].tolist()]
+    mesh, share = drop_unseen(ball(), [*around, camera([0.0, 0.0, 1.0]), camera([0.0, 0.1, -1.0])])
+    assert share == 0.0
+    assert check(mesh).watertight
+
+
+def test_outside_of_all_pictures_nothing_is_seen() -> None:
+    mesh = ball()
+    away = camera([1.0, 0.0, 0.0])
+    pose = away.world_from_camera.clone()
+    pose[:3, 3] += torch.tensor([0.0, 30.0, 0.0])
+    assert not seen_vertices(mesh, [Camera(80, 60, away.intrinsics, pose)]).any()
+    assert drop_unseen(mesh, [Camera(80, 60, away.intrinsics, pose)])[1] == 0.0  # all of it: there is no better mesh
+    assert drop_unseen(mesh, [])[1] == 0.0
