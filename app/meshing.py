@@ -1,5 +1,5 @@
-"""The surface of a scene as triangles: from its own distance, or depth of its cameras fused; cleaned, and turned as a
-file format expects."""
+"""The surface of a scene as triangles: its own, that of its distance, or depth of its cameras fused; cleaned, and turned
+as a file format expects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from recon.errors import InputError
 from recon.mesh import tsdf
-from recon.protocols import Surfaced
+from recon.protocols import Meshed, Surfaced
 from recon.types import Camera, Mesh, Similarity
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     ``render`` draws the channels ``WANTED``; ``cameras`` are in the world; ``field`` may offer a distance.
     Raises InputError where there is no surface.
     """
-    from recon.mesh.clean import drop_small_parts, fill_holes
+    from recon.mesh.clean import drop_small_parts, fill_holes, part_sheets
     from recon.mesh.simplify import simplify
     from recon.mesh.visible import drop_unseen
 
@@ -73,7 +73,9 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     if meshing.mesher not in ("auto", "tsdf") and not by_distance:
         raise InputError(f"--mesher {meshing.mesher} needs a run with a distance, and this one has none",
                          fix="Leave it out; or fit such a run: recon fit SCENE --method neus")
-    if by_distance:
+    if isinstance(field, Meshed) and meshing.mesher != "tsdf":
+        mesh, notes = part_sheets(field.mesh()), ()
+    elif by_distance:
         mesh, notes = _of_distance(field, box, meshing)
         if not (meshing.unseen or meshing.watertight):
             mesh, share = drop_unseen(mesh, cameras)

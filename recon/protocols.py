@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recon.params import Params, RowChange
-from recon.types import Camera, Capture, Gaussians, Observation, Render, Volume
+from recon.types import Camera, Capture, Gaussians, Mesh, Observation, Render, Volume
 
 
 @runtime_checkable
@@ -87,6 +87,15 @@ class Surfaced(Distance, Protocol):
 
     def colour(self, x_world: Tensor) -> Tensor:
         """[n, 3] colours in 0..1 of points on the surface."""
+        ...
+
+
+@runtime_checkable
+class Meshed(Protocol):
+    """A field that is a mesh."""
+
+    def mesh(self, t: float = 0.0) -> Mesh:
+        """The mesh with colours at its vertices, in the world."""
         ...
 
 

@@ -28,6 +28,7 @@ from recon.types.capture import TrueSurface
 
 _DENSITY = 5.0  # raw density outside of the inner box falls by so much per half box of distance
 _FILLED = 0.7  # of the box, by the first ellipsoid
+_OPEN = 0.8  # of the shell starts thin at least
 _START_NODES = 33  # finest level that the start is laid out in
 
 
@@ -71,6 +72,7 @@ class DistanceGridField(VolumeField):
         self.allowed = self.region.occupied
         self.surface: TrueSurface | None = None
         self.points = torch.zeros(0, 3)  # of the capture, world
+        self.open = _OPEN  # share of the shell that holds cameras
 
     def attach(self, capture: Capture) -> None:
         """Remembers what is not saved with the field; called before every fit, also one that goes on."""
@@ -131,9 +133,10 @@ class DistanceGridField(VolumeField):
     def initialise(self, capture: Capture, seed: int) -> None:
         super().initialise(capture, seed)
         self.allowed = self.region.occupied
-        guess = self._guess(capture)
-        if guess is not None:
-            self.params["distance"] = guess
+        middle = (torch.tensor(self.region.low) + torch.tensor(self.region.high)) / 2
+        away = ((capture.centres - middle) / (torch.tensor(self.region.extent) / 2)).abs().amax(1).max()
+        self.open = min(max(1.05 - 1 / max(float(away), 1.0), _OPEN), 0.95)
+        self.params["distance"] = self._laid_out(self._guess(capture) or self._ellipsoid)
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         s = self.settings
@@ -146,10 +149,19 @@ class DistanceGridField(VolumeField):
     def _ellipsoid(self, u: Tensor) -> Tensor:
         """[n] negative inside an ellipsoid that fills the box, and about a distance near it."""
         q = (2 * u - 1) * (1 + self.region.margin)
-        return (q.norm(dim=1) - _FILLED) * (min(self.region.extent) / 2)
+        return self._walled((q.norm(dim=1) - _FILLED) * (min(self.region.extent) / 2), u)
 
-    def _guess(self, capture: Capture) -> Tensor | None:
-        """Values for the surface that points and masks suggest, None without either."""
+    def _walled(self, wanted: Tensor, u: Tensor) -> Tensor:
+        """``wanted`` with a shell that is thin where cameras are and dense behind all of them: could one see through,
+        what is behind everything would drive surfaces into the open."""
+        if self.region.margin == 0:
+            return wanted
+        out = (((2 * u - 1).abs().amax(1) * (1 + self.region.margin) - 1) / self.region.margin).clamp_min(0)
+        wall = (0.5 - 2 * ((out - self.open) / (1 - self.open)).clamp_min(0)) * (min(self.region.extent) / 2)
+        return torch.where(out > 0, torch.minimum(wanted.clamp_min(0.0), wall), wanted)
+
+    def _guess(self, capture: Capture) -> Callable[[Tensor], Tensor] | None:
+        """The surface that points and masks suggest, None without either."""
         low, high = self.region.low, self.region.high
         x = self.points
         x = x[((x > torch.tensor(low)) & (x < torch.tensor(high))).all(1)]
@@ -165,11 +177,9 @@ class DistanceGridField(VolumeField):
                 hull = distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), at)
                 return hull if found is None else torch.maximum(found, hull)
             assert found is not None
-            # The shell starts thin, whatever its border looks like from here.
-            outside = 1.0 - 1.0 / ((2 * u - 1).abs().amax(1) * (1 + self.region.margin)).clamp_min(1.0)
-            return torch.where(outside > 0, found.clamp_min(0.0) + outside, found)
+            return self._walled(found, u)
 
-        return self._laid_out(wanted)
+        return wanted
 
     def _laid_out(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
         """Values whose sum is ``distance`` (unit coordinates [n, 3] -> [n]) at the nodes of the coarser grids."""

@@ -28,7 +28,9 @@ def test_rows(ball: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [r["size"] for r in rows] == [12] * 4 + [16] * 4
     assert all(r["watertight"] and r["faces"] > 100 and r["chamfer"] < 30 for r in rows)
     assert main(["bench", "meshing", str(ball), str(ball), "--sizes", "12", "--steps", "1"]) == 0
-    assert "mean" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "mean" in shown
+    assert "forward and backward at 12" in shown
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -1,0 +1,88 @@
+"""Meshes as pictures, differentiable: colours by what is seen, silhouettes by shares of pixels.
+
+Source: Laine et al., SIGGRAPH Asia 2020, arXiv 2011.03277. Colours follow the surface along the rays: the hit point
+moves with the plane of its face, and colour changes along the ray by a difference over half a cube.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.ops.antialias import antialias, silhouettes
+from recon.ops.one_thread import one_thread, single_thread
+from recon.ops.raster import rasterize
+from recon.types import Camera, Render
+
+
+@dataclass
+class MeshTrace:
+    """What losses read: ``deviation`` [v] of FlexiCubes in cubes, ``values`` of the grid, counts."""
+
+    deviation: Tensor
+    values: Tensor
+    num_faces: int
+
+
+@dataclass(frozen=True)
+class MeshRenderer:
+    """Draws a field's ``surface()`` with its ``colours``."""
+
+    # whether colours also say how deep the surface lies
+    shading: bool = True
+
+    def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
+               want: Collection[str] = ("rgb",)) -> Render:
+        """A whole picture. See the Renderer protocol."""
+        behind = torch.zeros(3) if background is None else background.float()
+        found = field.surface()
+        faces = found.faces.long()
+        fragments = rasterize(found.vertices, found.faces, camera)
+        hit = (fragments.face >= 0).reshape(-1).nonzero().squeeze(1)
+        owner = faces[fragments.face.reshape(-1)[hit].long()]
+        with single_thread(), torch.no_grad():
+            pixel = torch.stack([hit % camera.width, hit // camera.width], dim=1).double() + 0.5
+            origin, direction = (rays.float() for rays in camera.rays(pixel))
+            t = _along(origin, direction, found.vertices.detach()[owner])
+            x, move = origin + t[:, None] * direction, 0.5 * field.spacing * direction
+        colour, slope = field.colours(x), torch.zeros_like(x)
+        if self.shading and torch.is_grad_enabled():
+            with torch.no_grad():
+                slope = (field.colours(x + move) - field.colours(x - move)) / field.spacing
+
+        def drawn(vertices: Tensor, colour: Tensor) -> Tensor:
+            deeper = _along(origin, direction, vertices[owner]) - t  # zero, with a derivative
+            seen = torch.cat([colour + slope * deeper[:, None], torch.ones(len(hit), 1)], dim=1)
+            flat = torch.cat([behind, torch.zeros(1)]).repeat(camera.width * camera.height, 1).index_copy(0, hit, seen)
+            shares = silhouettes(fragments.face, fragments.depth, camera.project(vertices)[0][faces])
+            return antialias(flat.view(camera.height, camera.width, 4), shares)
+
+        picture = one_thread(drawn, found.vertices, colour)
+        normal = None
+        if "normal" in want:
+            a, b, c = found.vertices.detach()[owner].unbind(1)
+            n = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+            n = torch.where((n * direction).sum(1, keepdim=True) > 0, -n, n)
+            normal = torch.zeros(camera.width * camera.height, 3).index_copy(0, hit, n)
+            normal = normal.view(camera.height, camera.width, 3)
+        return Render(
+            rgb=picture[..., :3], depth=fragments.depth if {"depth", "surface"} & set(want) else None, normal=normal,
+            opacity=picture[..., 3] if "opacity" in want else None,
+            surface=fragments.depth if "surface" in want else None,
+            trace=MeshTrace(found.deviation / field.spacing, field.params["values"], len(faces)))
+
+
+def _along(origin: Tensor, direction: Tensor, corners: Tensor) -> Tensor:
+    """Distances [n] along rays to the planes of triangles [n, 3, 3]; differentiable in the corners."""
+    a, b, c = corners.unbind(1)
+    n = torch.linalg.cross(b - a, c - a)
+    across = (n * direction).sum(1)
+    length = n.detach().norm(dim=1)
+    steep = across.detach().abs() > 0.05 * length  # seen too flat, the place of the plane says nothing
+    t = ((a - origin) * n).sum(1) / torch.where(steep, across, torch.ones_like(across))
+    middle = ((corners.detach().mean(1) - origin) * direction).sum(1)
+    return torch.where(steep & ((t.detach() - middle).abs() < 10 * length.sqrt()), t, middle)
