@@ -1,5 +1,5 @@
-"""The surface of a scene as triangles: its own, that of its distance, or depth of its cameras fused; cleaned, and turned
-as a file format expects."""
+"""The surface of a scene as triangles: its own, that of its distance, or depth of its cameras fused; cleaned, and
+turned as a file format expects."""
 
 from __future__ import annotations
 
