@@ -7,6 +7,7 @@ Reconstruction". NeurIPS 2021. arXiv 2106.10689
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from recon.fields.distance_grid import DistanceGridSettings
 from recon.fit.system import System
@@ -22,27 +23,35 @@ from recon.samplers.pixels import RandomPixels
 from recon.strategies.refine import Refine
 from recon.strategies.surface import NearSurface, Sharpen
 
+
+def _strategies(start: float) -> dict[str, Any]:
+    """``start``: first width of the surface in voxels of the finest grid, about 0.04 scene units in all presets."""
+    return {"sharpen": Sharpen(start=start), "refine": Refine(at=(0.05, 0.15, 0.3)),
+            "near": NearSurface(every=25, begin=0.0)}
+
+
 _BASE = System(
     field=DistanceGridSettings(),
-    renderer=SurfaceRenderer(law="logistic"),
+    renderer=SurfaceRenderer(law="logistic", far=10.0),
     sampler=RandomPixels(rays=2048),
-    losses={"colour": AbsoluteError(), "eikonal": Eikonal(), "curvature": Curvature(),
+    losses={"colour": AbsoluteError(), "eikonal": Eikonal(0.3), "curvature": Curvature(),
             "distance": TrueDistance(), "points": SurfacePoints()},
     optimizer=TouchedAdamSettings(eps=1e-9, rates={
         "distance": Schedule(2e-2, 1e-3),
         "table": Schedule(2e-2, 1e-3),
         "decoder": Schedule(4e-3, 4e-4),
     }),
-    strategies={"sharpen": Sharpen(), "refine": Refine(at=(0.1, 0.25, 0.45)), "near": NearSurface()},
+    strategies=_strategies(7.0),
     background="random",
     masks="present",
     steps=4_000,
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=DistanceGridSettings(voxels=2_000_000), steps=3_000, sampler=RandomPixels(rays=1024)),
+    "fast": replace(_BASE, field=DistanceGridSettings(voxels=1_500_000), steps=2_000, sampler=RandomPixels(rays=1024),
+                    strategies=_strategies(4.5)),
     "balanced": _BASE,
     "quality": replace(_BASE, field=DistanceGridSettings(voxels=16_000_000, log2_slots=19), steps=20_000,
-                       sampler=RandomPixels(rays=4096)),
+                       sampler=RandomPixels(rays=4096), strategies=_strategies(10.0)),
 }
 PRESET = "balanced"

@@ -10,5 +10,6 @@ from dataclasses import replace
 from recon.configs import neus
 from recon.renderers.surface import SurfaceRenderer
 
-PRESETS = {name: replace(preset, renderer=SurfaceRenderer(law="laplace")) for name, preset in neus.PRESETS.items()}
+_LAPLACE = SurfaceRenderer(law="laplace", far=10.0)
+PRESETS = {name: replace(preset, renderer=_LAPLACE) for name, preset in neus.PRESETS.items()}
 PRESET = "balanced"

@@ -157,8 +157,9 @@ class DistanceGridField(VolumeField):
         if self.region.margin == 0:
             return wanted
         out = (((2 * u - 1).abs().amax(1) * (1 + self.region.margin) - 1) / self.region.margin).clamp_min(0)
-        wall = (0.5 - 2 * ((out - self.open) / (1 - self.open)).clamp_min(0)) * (min(self.region.extent) / 2)
-        return torch.where(out > 0, torch.minimum(wanted.clamp_min(0.0), wall), wanted)
+        wall = (0.5 - 2 * (out - self.open) / (1 - self.open)) * (min(self.region.extent) / 2)
+        thin = wanted.clamp_min(0.0)
+        return torch.where(out > self.open, torch.minimum(thin, wall), torch.where(out > 0, thin, wanted))
 
     def _guess(self, capture: Capture) -> Callable[[Tensor], Tensor] | None:
         """The surface that points and masks suggest, None without either."""

@@ -19,6 +19,7 @@ _VIEWS = 50
 _SIDE = 96  # pixels along the longer side of a depth picture
 _WIDE = 0.8  # radius of a disc in distances to the eighth neighbour
 _BAND = 3.0  # truncation in radii
+_SKY = 0.5  # what a view counts that sees no point behind a place: either nothing is there or nothing that has points
 _LEAST = 0.1  # of the views that look at a place, to be believed
 _BEHIND = 1e9
 
@@ -54,11 +55,12 @@ class PointStart:
             seen = depth[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
             ahead = seen - z.float()
             counted = inside & (ahead > -band) & (seen < _BEHIND)
-            total += torch.where(counted, ahead.clamp(max=band), 0.0)
-            count += counted
-            hidden += torch.where(inside & ~counted, torch.where(seen < _BEHIND, 1.0, -1.0), 0.0)
-        mean = total / count.clamp_min(1)
-        known = (count > 0) & (count > _LEAST * (count + hidden))  # fewer look through gaps between the discs
+            open_sky = inside & (seen >= _BEHIND) & (not self.cut_out)  # masks tell better what is empty
+            total += torch.where(counted, ahead.clamp(max=band), 0.0) + _SKY * band * open_sky
+            count += counted + _SKY * open_sky
+            hidden += torch.where(inside & ~counted & ~open_sky, 1.0, 0.0)
+        mean = total / count.clamp_min(_SKY)
+        known = count > _LEAST * (count + hidden)  # fewer look through gaps between the discs
         mean = torch.where(known, mean, torch.where((hidden > 0) | self.cut_out, -band, band))
         away = nearest(x.float().contiguous(), self.points)[0][:, 0].sqrt().clamp_min(band)
         return torch.where(mean.abs() < 0.9 * band, mean, mean.sign() * away)
