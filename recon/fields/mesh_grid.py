@@ -75,7 +75,7 @@ class MeshGridField:
         occupied = region.occupied
         if bool(occupied.all()):  # no masks
             axes = [torch.linspace(-1, 1, n) for n in occupied.shape]
-            occupied = sum(x * x for x in torch.meshgrid(*axes, indexing="ij")) < _BALL**2
+            occupied = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0) < _BALL**2
         inside = occupied.permute(2, 1, 0)[None, None].float()
         nz, ny, nx = shape
         places = []
