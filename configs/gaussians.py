@@ -53,9 +53,9 @@ _SHORT = replace(
 )
 
 PRESETS = {
-    "fast": replace(_SHORT, steps=3_000, strategies={
+    "fast": replace(_SHORT, steps=2_000, strategies={
         "sh_degree": RaiseShDegree(at=(0.2, 0.35, 0.5)),
-        "densify": Densify(begin=0.05, until=0.6, reset_every=0.0, budget=60_000),
+        "densify": Densify(every=67, begin=0.05, until=0.6, reset_every=0.0, budget=60_000),
     }),
     "balanced": replace(_SHORT, steps=7_000, strategies={
         "sh_degree": RaiseShDegree(at=(0.1, 0.2, 0.3)),

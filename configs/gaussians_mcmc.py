@@ -26,7 +26,7 @@ def _mcmc(base, budget: int, until: float, noise: float):
 
 
 PRESETS = {
-    "fast": _mcmc(gaussians.PRESETS["fast"], 60_000, 0.8, 2.5e5),
+    "fast": _mcmc(replace(gaussians.PRESETS["fast"], steps=3_000), 60_000, 0.8, 2.5e5),
     "balanced": _mcmc(gaussians.PRESETS["balanced"], 120_000, 0.8, 2.5e5),
     "quality": _mcmc(gaussians.PRESETS["quality"], 300_000, 25 / 30, 5e5),
 }

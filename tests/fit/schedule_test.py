@@ -44,16 +44,16 @@ def test_begin_equal_to_until_is_a_jump() -> None:
 
 def test_with_steps_shrinks_intervals_but_never_grows_them() -> None:
     system = gaussians.PRESETS["fast"]
-    assert system.steps == 3_000
-    shorter = with_steps(system, 1_500)
-    assert shorter.steps == 1_500
-    assert shorter.strategies["densify"].every == 50
+    assert (system.steps, system.strategies["densify"].every) == (2_000, 67)
+    shorter = with_steps(system, 1_000)
+    assert shorter.steps == 1_000
+    assert shorter.strategies["densify"].every == 34
     assert shorter.strategies["densify"].budget == system.strategies["densify"].budget
     assert shorter.strategies["sh_degree"] == system.strategies["sh_degree"]
     assert with_steps(system, 30).strategies["densify"].every == 20, "20 steps are the shortest interval"
-    assert with_steps(system, 60_000).strategies["densify"].every == 100
+    assert with_steps(system, 60_000).strategies["densify"].every == 67
     assert with_steps(gaussians_mcmc.PRESETS["fast"], 1_500).strategies["mcmc"].every == 50
-    assert system.strategies["densify"].every == 100, "the preset itself was changed"
+    assert system.strategies["densify"].every == 67, "the preset itself was changed"
 
 
 def test_few_photos_get_fewer_steps() -> None:
