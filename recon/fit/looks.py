@@ -24,6 +24,7 @@ SETTLE_S = 0.25  # a request this old is not a movement any more
 BAND_S = 0.08  # longest piece of a full picture; a movement waits no longer than this
 BURST_S = 0.04  # credit that may be saved up while nobody asks
 DEBT_S = 0.3  # a movement may be answered before this much has been earned back; full pictures may not
+SPENT = 0.75  # of the share; the rest is for what cannot be measured: cold caches, threads that wait for each other
 LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at
 
 
@@ -137,11 +138,13 @@ class Looks:
         with self._lock:
             self._slots.pop(client, None)
 
-    def _start(self) -> tuple[float, float]:
+    def start(self) -> tuple[float, float]:
+        """For ``since``."""
         return self.clock(), self._worked()
 
-    def _since(self, start: tuple[float, float]) -> float:
-        """Seconds that work took; while the program or the machine was halted nothing was taken from the fit."""
+    def since(self, start: tuple[float, float]) -> float:
+        """Seconds that work took, pictures or steps; not those in which the program was halted or others had the
+        machine."""
         return min(self.clock() - start[0], self._worked() - start[1])
 
     @property
@@ -150,7 +153,7 @@ class Looks:
 
     def earn(self, seconds: float) -> None:
         """Steps were made for this long."""
-        share = min(max(self.share, 0.0), 0.9)
+        share = SPENT * min(max(self.share, 0.0), 0.9)
         self._credit = min(self._credit + seconds * share / (1.0 - share), BURST_S)
 
     def spend(self, seconds: float) -> None:
@@ -172,7 +175,7 @@ class Looks:
             return wait
         if not free and self._credit < 0.0 and slot.quick_done:
             return 0.0
-        start = self._start()
+        start = self.start()
         try:
             self._piece(slot, step, free)
         except Exception as error:
@@ -180,7 +183,7 @@ class Looks:
             self.warn(f"a picture could not be made ({type(error).__name__}: {error})")
         slot.served = self.clock()
         if not free:
-            self._credit -= self._since(start)
+            self._credit -= self.since(start)
         return 0.0
 
     def _next(self, now: float, step: int) -> tuple[_Slot | None, float | None]:
@@ -207,9 +210,9 @@ class Looks:
             target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
             suiting = self._cost.pixels(target) if self._cost.known else 0.0  # the first one must come soon
             small = quick_camera(camera, max(suiting, LEAST_PIXELS))
-            start = self._start()
+            start = self.start()
             render = self._whole(small, look)
-            took = self._since(start)
+            took = self.since(start)
             self._cost.learn(small.width * small.height, took)
             slot.quick_done = True
             if small.width * small.height >= pixels:
@@ -221,12 +224,12 @@ class Looks:
         rows = min(max(math.ceil(self._cost.pixels(BAND_S) / camera.width), 16), camera.height - slot.top)
         if camera.height - slot.top - rows < rows // 3:  # no sliver at the end
             rows = camera.height - slot.top
-        start = self._start()
+        start = self.start()
         with torch.no_grad():
             if slot.band is None or slot.top == 0:
                 slot.band = self.artist.in_bands(camera, look.want, look.edit)
             slot.bands.append(_light(slot.band(slot.top, rows)))
-        took = self._since(start)
+        took = self.since(start)
         slot.top, slot.seconds = slot.top + rows, slot.seconds + took
         self._cost.learn(rows * camera.width, took)
         if slot.top == camera.height:

@@ -68,7 +68,7 @@ class Session:
         self._hold_at: int | None = None  # paused as soon as this many steps are finished
         self._closed = self._ended = False
         self._warned: set[str] = set()
-        self._left_at: float | None = None
+        self._left_at: tuple[float, float] | None = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recon-fit", daemon=True)
         if fit is not None:
@@ -211,7 +211,7 @@ class Session:
     def _attend(self) -> None:
         now = time.perf_counter()
         if self._left_at is not None:
-            self.looks.earn(now - self._left_at)
+            self.looks.earn(self.looks.since(self._left_at))
         self._answer()
         if self._holding():
             self._serve_idle(self._holding)
@@ -220,7 +220,7 @@ class Session:
             self.looks.serve(self.step, free=False)
         with self._wake:
             self._busy = self.looks.watched or bool(self._calls) or self._hold_at is not None
-        self._left_at = time.perf_counter()
+        self._left_at = self.looks.start()
 
     def _holding(self) -> bool:
         hold_at = self._hold_at
