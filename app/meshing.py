@@ -178,7 +178,7 @@ def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[
             shown = render(camera)
             yield camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
 
-    return bake(unwrap(mesh), views(), Baking(size))
+    return bake(unwrap(mesh, size), views(), Baking(size))
 
 
 def welded(mesh: Mesh) -> Mesh:

@@ -22,6 +22,7 @@ from recon.types import Camera, Mesh
 
 NEEDED = "Install it with: pip install 'recon-scene[mesh]', or leave out the texture: vertices have colours."
 PADDING = 4  # texels between charts
+PACKED = 1024  # texels along a side that charts are laid out for at most: more takes long and gains little
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Baking:
     tolerance: float = 0.005
 
 
-def unwrap(mesh: Mesh) -> Mesh:
-    """The mesh with texture coordinates; vertices on seams are doubled.
+def unwrap(mesh: Mesh, size: int = PACKED) -> Mesh:
+    """The mesh with texture coordinates for a texture of ``size`` texels along a side; vertices on seams are doubled.
 
-    Raises InputError where xatlas is missing or refuses the mesh.
+    Raises InputError where xatlas is missing or refuses the mesh, and where its charts do not fit on such a texture.
     """
     try:
         import xatlas
@@ -50,16 +51,21 @@ def unwrap(mesh: Mesh) -> Mesh:
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = 1
     packing.padding = PADDING
-    packing.resolution = 1024
+    packing.resolution = min(size, PACKED)
     packing.bilinear = True
     atlas = xatlas.Atlas()
     normals = mesh.with_normals().normals
     assert normals is not None
     # xatlas takes lengths below about 1e-6 for nothing
-    size = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max())
-    unit = (mesh.vertices - mesh.vertices.mean(0)) / (size or 1.0)
+    longest = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max())
+    unit = (mesh.vertices - mesh.vertices.mean(0)) / (longest or 1.0)
     atlas.add_mesh(unit.numpy().astype(np.float32), mesh.faces.numpy().astype(np.uint32), normals.numpy())
     atlas.generate(charts, packing)
+    taken = max(atlas.width, atlas.height) / packing.resolution  # xatlas makes the texture larger where it must
+    if atlas.atlas_count > 1 or taken > PADDING:  # shrunk to size, charts would not be a texel apart
+        raise InputError(f"the surface falls into {atlas.chart_count:,} charts, which do not fit on a texture of "
+                         f"{size} texels along a side",
+                         fix="Give a larger --texture, fewer --faces, or --smallest_part 0.01.")
     source, faces, uvs = atlas.get_mesh(0)
     if not len(faces) or not np.isfinite(uvs).all() or uvs.min() < -1e-4 or uvs.max() > 1 + 1e-4:
         raise InputError("the mesh could not be unwrapped", fix="Ask for fewer faces, or leave out the texture.")

@@ -12,6 +12,7 @@ from torch import Tensor
 pytest.importorskip("xatlas")
 pytest.importorskip("fast_simplification")
 
+from recon.errors import InputError
 from recon.mesh.check import check
 from recon.mesh.grid import Grid
 from recon.mesh.marching_cubes import mesh_distance
@@ -113,3 +114,12 @@ def test_decimation_reaches_its_number_and_stays_closed() -> None:
     assert small.colours is not None
     assert float((small.colours - paint(small.vertices)).abs().max()) < 0.25
     assert simplify(mesh, 10**6) is mesh
+
+
+def test_charts_that_do_not_fit_are_refused() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(3000, 1, 3, generator=generator) + 0.02 * torch.randn(3000, 3, 3, generator=generator)
+    dust = Mesh(corners.reshape(-1, 3), torch.arange(9000, dtype=torch.int32).view(-1, 3))
+    with pytest.raises(InputError, match="3,000 charts, which do not fit on a texture of 64"):
+        unwrap(dust, 64)
+    assert unwrap(dust, 1024).uvs is not None
