@@ -18,6 +18,8 @@ from recon.ops.one_thread import one_thread, single_thread
 from recon.ops.raster import rasterize
 from recon.types import Camera, Render
 
+_NEAR = 0.1  # cubes to both sides of the surface that tell how colour changes along a ray
+
 
 @dataclass
 class MeshTrace:
@@ -32,8 +34,9 @@ class MeshTrace:
 class MeshRenderer:
     """Draws a field's ``surface()`` with its ``colours``."""
 
-    # whether colours also say how deep the surface lies
-    shading: bool = True
+    # whether colours also say how deep the surface lies, and not silhouettes alone; moves surfaces away from their
+    # outlines while colours are still wrong
+    shading: bool = False
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
@@ -48,11 +51,11 @@ class MeshRenderer:
             pixel = torch.stack([hit % camera.width, hit // camera.width], dim=1).double() + 0.5
             origin, direction = (rays.float() for rays in camera.rays(pixel))
             t = _along(origin, direction, found.vertices.detach()[owner])
-            x, move = origin + t[:, None] * direction, 0.5 * field.spacing * direction
+            x, move = origin + t[:, None] * direction, _NEAR * field.spacing * direction
         colour, slope = field.colours(x), torch.zeros_like(x)
         if self.shading and torch.is_grad_enabled():
             with torch.no_grad():
-                slope = (field.colours(x + move) - field.colours(x - move)) / field.spacing
+                slope = (field.colours(x + move) - field.colours(x - move)) / (2 * _NEAR * field.spacing)
 
         def drawn(vertices: Tensor, colour: Tensor) -> Tensor:
             deeper = _along(origin, direction, vertices[owner]) - t  # zero, with a derivative
