@@ -5,6 +5,10 @@
 void bind_splat_cuda(nanobind::module_& m);
 void bind_ssim_cuda(nanobind::module_& m);
 void bind_adam_cuda(nanobind::module_& m);
+void bind_march_cuda(nanobind::module_& m);
+void bind_grid_cuda(nanobind::module_& m);
+void bind_mlp_cuda(nanobind::module_& m);
+void bind_iso_cuda(nanobind::module_& m);
 
 #if !defined(__CUDACC__)
 void bind_executor(nanobind::module_& m);
@@ -16,6 +20,10 @@ NB_MODULE(RECON_MODULE, m) {
   bind_splat_cuda(m);
   bind_ssim_cuda(m);
   bind_adam_cuda(m);
+  bind_march_cuda(m);
+  bind_grid_cuda(m);
+  bind_mlp_cuda(m);
+  bind_iso_cuda(m);
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
 #else

@@ -23,7 +23,7 @@ _PACKAGES = {
 _OPTIONAL = {
     "pillow_heif": ("HEIC photos", "pip install 'recon-scene[heic]'"),
     "lpips": ("LPIPS in metrics.json, with AlexNet's weights in torch's hub folder", "pip install lpips torchvision"),
-    "gsplat": ("only for comparisons in tests", "pip install gsplat"),
+    "gsplat": ("for GPUs where there is no nvcc, and comparisons", "pip install gsplat"),
 }
 
 
@@ -94,7 +94,9 @@ def _gpu() -> None:
 
     problem = cuda.problem()
     if problem is None:
-        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of Gaussians (--device cpu: not)")
+        whose = "" if cuda.backend() == "recon" else (
+            "; by gsplat, for want of our own kernels: put nvcc on PATH and install Recon again for those")
+        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of Gaussians (--device cpu: not){whose}")
     elif torch.cuda.is_available() or shutil.which("nvidia-smi"):
         _row("GPU", f"not used: {problem}")
     else:

@@ -5,17 +5,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <stdexcept>
-#include <string>
+#include "core/expect.h"
 
 namespace recon {
 
 namespace nb = nanobind;
 template <class T>
 using array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
-
-inline void expect(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(what);
-}
 
 }  // namespace recon

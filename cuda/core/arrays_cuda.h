@@ -5,13 +5,13 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <stdexcept>
-
 #include "core/device.h"
+#include "core/expect.h"
 
 namespace recon::gpu {
 
 namespace nb = nanobind;
+using recon::expect;
 #if defined(__CUDACC__)
 template <class T>
 using array = nb::ndarray<T, nb::c_contig, nb::device::cuda>;
@@ -25,9 +25,6 @@ using numbers = array<float>;
 using ids = array<int32_t>;  // uint32 in the kernels, which torch has little of
 using bytes = array<uint8_t>;
 
-inline void expect(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(what);
-}
 inline uint32_t* ids_of(const ids& a) { return reinterpret_cast<uint32_t*>(a.data()); }
 
 // A stream as torch names it: torch.cuda.current_stream().cuda_stream.

@@ -35,8 +35,12 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, stream_t stream, const 
   expect_success(cudaGetLastError(), "CUDA launch");
 }
 
-inline void set_zero(void* memory, size_t bytes, stream_t stream) {
-  if (bytes) expect_success(cudaMemsetAsync(memory, 0, bytes, stream), "CUDA memset");
+inline void set_bytes(void* memory, int value, size_t bytes, stream_t stream) {
+  if (bytes) expect_success(cudaMemsetAsync(memory, value, bytes, stream), "CUDA memset");
+}
+
+inline void copy(void* to, const void* from, size_t bytes, stream_t stream) {
+  if (bytes) expect_success(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "CUDA copy");
 }
 
 // The shared memory of a block as one plain struct; a kernel has one type of its own.
@@ -46,6 +50,8 @@ __device__ __forceinline__ T& block_shared() {
   return memory;
 }
 #endif
+
+inline void set_zero(void* memory, size_t bytes, stream_t stream) { set_bytes(memory, 0, bytes, stream); }
 
 // Blocks of `size` that cover `count` items.
 inline unsigned blocks_for(int64_t count, int64_t size) { return unsigned((count + size - 1) / size); }

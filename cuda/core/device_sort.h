@@ -1,71 +1,40 @@
-// Stable radix sort of pairs and prefix sums on the device: CUB under nvcc, the plainest stand-in under the executor.
-// Scratch memory is the caller's; ask for its size first.
+// Stable radix sort of pairs and prefix sums on the device.
+// Scratch memory is the caller's; ask for its size first, and divide it with `pieces`.
 #pragma once
 
 #include "device.h"
 
-#if defined(__CUDACC__)
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_scan.cuh>
-#else
-#include <cstring>
-#include <numeric>
-#include <vector>
-#endif
-
 namespace recon {
 
-#if defined(__CUDACC__)
-inline size_t sort_scratch_bytes(int64_t count) {
-  size_t bytes = 0;
-  const uint32_t* in = nullptr;
-  uint32_t* out = nullptr;
-  expect_success(cub::DeviceRadixSort::SortPairs(nullptr, bytes, in, out, in, out, count), "sort");
-  return bytes;
-}
-inline size_t sum_scratch_bytes(int64_t count) {
-  size_t bytes = 0;
-  const uint32_t* in = nullptr;
-  uint32_t* out = nullptr;
-  expect_success(cub::DeviceScan::InclusiveSum(nullptr, bytes, in, out, count), "prefix sum");
-  return bytes;
-}
-
+size_t sort_scratch_bytes(int64_t count);
+size_t sum_scratch_bytes(int64_t count);
 // Sorts by the lowest `bits` of the keys.
-inline void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* values, uint32_t* sorted_values,
-                       int64_t count, int bits, void* scratch, size_t scratch_bytes, stream_t stream) {
-  if (count == 0) return;
-  expect_success(cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, keys, sorted_keys, values, sorted_values,
-                                                 count, 0, bits, stream),
-                 "sort");
-}
-inline void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes,
-                          stream_t stream) {
-  if (count == 0) return;
-  expect_success(cub::DeviceScan::InclusiveSum(scratch, scratch_bytes, in, out, count, stream), "prefix sum");
-}
-#else
-inline size_t sort_scratch_bytes(int64_t count) { return 64 + size_t(count) * 8; }
-inline size_t sum_scratch_bytes(int64_t) { return 64; }
+void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* values, uint32_t* sorted_values,
+                int64_t count, int bits, void* scratch, size_t scratch_bytes, stream_t stream);
+void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes,
+                   stream_t stream);
 
-inline void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* values, uint32_t* sorted_values,
-                       int64_t count, int bits, void* scratch, size_t scratch_bytes, stream_t) {
-  std::memset(scratch, 0xff, scratch_bytes);  // CUB writes there too
-  const uint32_t mask = bits >= 32 ? ~0u : (1u << bits) - 1;
-  std::vector<uint32_t> order(static_cast<size_t>(count));
-  std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return (keys[a] & mask) < (keys[b] & mask); });
-  for (int64_t i = 0; i < count; ++i) {
-    sorted_keys[i] = keys[order[i]];
-    sorted_values[i] = values[order[i]];
+// Arrays of `count` numbers one behind the other, each on a 256-byte boundary.
+class pieces {
+ public:
+  explicit pieces(void* memory) : at_(static_cast<char*>(memory)) {}
+  uint32_t* take(int64_t count) {
+    uint32_t* out = reinterpret_cast<uint32_t*>(at_);
+    at_ += bytes(count);
+    return out;
   }
+  void* rest() const { return at_; }
+  static size_t bytes(int64_t count) { return (size_t(count) * sizeof(uint32_t) + 255) / 256 * 256; }
+
+ private:
+  char* at_;
+};
+
+// Bits that numbers up to `largest` need.
+inline int bits_of(uint32_t largest) {
+  int bits = 1;
+  while (bits < 32 && largest >> bits) ++bits;
+  return bits;
 }
-inline void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes,
-                          stream_t) {
-  std::memset(scratch, 0xff, scratch_bytes);
-  std::partial_sum(in, in + count, out);
-}
-#endif
 
 }  // namespace recon

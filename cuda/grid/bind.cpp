@@ -2,56 +2,34 @@
 #include <nanobind/stl/vector.h>
 
 #include "core/arrays.h"
+#include "grid/check.h"
 #include "grid/grid_cpu.h"
 
 namespace {
 
 using namespace recon;
 
-template <class A, class B>
-int64_t check_points(const A& u, const B& out, size_t width) {
-  expect(u.ndim() == 2 && u.shape(1) == 3 && u.shape(0) < (size_t(1) << 31), "points must be [n, 3]");
-  expect(out.size() == u.shape(0) * width, "the result does not fit the points");
-  return int64_t(u.shape(0));
-}
-
-template <class V>
-void grid_size(const V& values, int* size) {
-  expect(values.ndim() == 4, "values must be [x, y, z, channels]");
-  for (int i = 0; i < 3; ++i) {
-    size[i] = int(values.shape(i));
-    expect(size[i] >= 2, "a grid needs two nodes along every axis");
-  }
-}
-
 template <class S>
 void trilinear(array<const S> values, array<const S> u, array<S> out) {
   int size[3];
-  grid_size(values, size);
-  const int64_t n = check_points(u, out, values.shape(3));
+  grid::check_values(values, size);
+  const int64_t n = grid::check_points(u, out, values.shape(3));
   nb::gil_scoped_release release;
   grid::trilinear<S>(values.data(), size, int(values.shape(3)), u.data(), n, out.data());
 }
 template <class S>
 void trilinear_backward(array<const S> u, array<const S> g_out, array<S> g_values) {
   int size[3];
-  grid_size(g_values, size);
-  const int64_t n = check_points(u, g_out, g_values.shape(3));
+  grid::check_values(g_values, size);
+  const int64_t n = grid::check_points(u, g_out, g_values.shape(3));
   nb::gil_scoped_release release;
   grid::trilinear_backward<S>(size, int(g_values.shape(3)), u.data(), n, g_out.data(), g_values.data());
 }
 
-template <class P, class L>
-void check_factors(const P& planes, const L& lines) {
-  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
-  expect(planes.ndim() == 4 && planes.shape(0) == 3 && planes.shape(1) == lines.shape(1) &&
-             planes.shape(2) == lines.shape(1) && planes.shape(3) == lines.shape(2),
-         "planes must be [3, n, n, rank]");
-}
 template <class S>
 void vector_matrix(array<const S> planes, array<const S> lines, array<const S> u, array<S> out) {
-  check_factors(planes, lines);
-  const int64_t n = check_points(u, out, 3 * lines.shape(2));
+  grid::check_factors(planes, lines);
+  const int64_t n = grid::check_points(u, out, 3 * lines.shape(2));
   nb::gil_scoped_release release;
   grid::vector_matrix<S>(planes.data(), lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n,
                          out.data());
@@ -59,10 +37,10 @@ void vector_matrix(array<const S> planes, array<const S> lines, array<const S> u
 template <class S>
 void vector_matrix_backward(array<const S> planes, array<const S> lines, array<const S> u, array<const S> g_out,
                             array<S> g_planes, array<S> g_lines) {
-  check_factors(planes, lines);
-  check_factors(g_planes, g_lines);
+  grid::check_factors(planes, lines);
+  grid::check_factors(g_planes, g_lines);
   expect(g_planes.size() == planes.size(), "g_planes must be as large as planes");
-  const int64_t n = check_points(u, g_out, 3 * lines.shape(2));
+  const int64_t n = grid::check_points(u, g_out, 3 * lines.shape(2));
   nb::gil_scoped_release release;
   grid::vector_matrix_backward<S>(planes.data(), lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n,
                                   g_out.data(), g_planes.data(), g_lines.data());
@@ -70,82 +48,66 @@ void vector_matrix_backward(array<const S> planes, array<const S> lines, array<c
 
 template <class S>
 void tri_vector(array<const S> lines, array<const S> u, array<S> out) {
-  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
-  const int64_t n = check_points(u, out, lines.shape(2));
+  grid::check_lines(lines);
+  const int64_t n = grid::check_points(u, out, lines.shape(2));
   nb::gil_scoped_release release;
   grid::tri_vector<S>(lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n, out.data());
 }
 template <class S>
 void tri_vector_backward(array<const S> lines, array<const S> u, array<const S> g_out, array<S> g_lines) {
-  expect(lines.ndim() == 3 && lines.shape(0) == 3 && lines.shape(1) >= 2, "lines must be [3, n, rank]");
+  grid::check_lines(lines);
   expect(g_lines.size() == lines.size(), "g_lines must be as large as lines");
-  const int64_t n = check_points(u, g_out, lines.shape(2));
+  const int64_t n = grid::check_points(u, g_out, lines.shape(2));
   nb::gil_scoped_release release;
   grid::tri_vector_backward<S>(lines.data(), int(lines.shape(1)), int(lines.shape(2)), u.data(), n, g_out.data(),
                                g_lines.data());
 }
 
-template <class T>
-void check_table(const T& table, const std::vector<int>& nodes) {
-  expect(table.ndim() == 3 && table.shape(0) == nodes.size(), "table must be [levels, slots, features]");
-  const size_t slots = table.shape(1);
-  expect(slots >= 1 && (slots & (slots - 1)) == 0 && slots < (size_t(1) << 31), "slots must be a power of two");
-  for (int n : nodes) expect(n >= 2 && n <= 1 << 16, "levels must have 2 to 65536 nodes");
-}
 template <class S>
 void hash(array<const S> table, std::vector<int> nodes, array<const S> u, array<S> out) {
-  check_table(table, nodes);
-  const int64_t n = check_points(u, out, table.shape(0) * table.shape(2));
+  grid::check_table(table, nodes);
+  const int64_t n = grid::check_points(u, out, table.shape(0) * table.shape(2));
   nb::gil_scoped_release release;
   grid::hash<S>(table.data(), nodes, int64_t(table.shape(1)), int(table.shape(2)), u.data(), n, out.data());
 }
 template <class S>
 void hash_backward(std::vector<int> nodes, array<const S> u, array<const S> g_out, array<S> g_table) {
-  check_table(g_table, nodes);
-  const int64_t n = check_points(u, g_out, g_table.shape(0) * g_table.shape(2));
+  grid::check_table(g_table, nodes);
+  const int64_t n = grid::check_points(u, g_out, g_table.shape(0) * g_table.shape(2));
   nb::gil_scoped_release release;
   grid::hash_backward<S>(nodes, int64_t(g_table.shape(1)), int(g_table.shape(2)), u.data(), n, g_out.data(),
                          g_table.data());
 }
 
-template <class A>
-void check_sum(const A& values, const std::vector<int>& nodes) {
-  for (int n : nodes) expect(n >= 2 && n <= 2048, "levels must have 2 to 2048 nodes");
-  expect(values.ndim() == 1 && int64_t(values.shape(0)) >= grid::sum_size(nodes), "values are fewer than the nodes");
-}
 template <class S>
 void sum(array<const S> values, std::vector<int> nodes, array<const S> u, array<S> out, array<S> gradient) {
-  check_sum(values, nodes);
-  const int64_t n = check_points(u, out, 1);
-  check_points(u, gradient, 3);
+  grid::check_sum(values, nodes);
+  const int64_t n = grid::check_points(u, out, 1);
+  grid::check_points(u, gradient, 3);
   nb::gil_scoped_release release;
   grid::sum<S>(values.data(), nodes, u.data(), n, out.data(), gradient.data());
 }
 template <class S>
 void sum_backward(std::vector<int> nodes, array<const S> u, array<const S> g_out, array<const S> g_gradient,
                   array<S> g_values) {
-  check_sum(g_values, nodes);
-  const int64_t n = check_points(u, g_out, 1);
-  check_points(u, g_gradient, 3);
+  grid::check_sum(g_values, nodes);
+  const int64_t n = grid::check_points(u, g_out, 1);
+  grid::check_points(u, g_gradient, 3);
   nb::gil_scoped_release release;
   grid::sum_backward<S>(nodes, u.data(), n, g_out.data(), g_gradient.data(), g_values.data());
 }
 
 template <class L, class T>
-void check_local(const L& lines, const T& table, double half, int* sites) {
-  expect(lines.ndim() == 4 && lines.shape(1) == 3 && lines.shape(2) >= 2, "lines must be [tensors, 3, n, rank]");
-  expect(table.ndim() == 3 && table.shape(0) >= 1 && table.shape(1) >= 1 && table.shape(2) >= 1,
-         "table must be [x, y, z]");
-  expect(half > 0.5 && half <= 1.0, "half must be above 0.5 and at most 1");
-  for (int i = 0; i < 3; ++i) sites[i] = int(table.shape(i));
+void check_lattice(const L& lines, const T& table, double half, int* sites) {
+  grid::check_local(lines, table, half, sites);
   for (size_t i = 0; i < table.size(); ++i)
     expect(table.data()[i] < int64_t(lines.shape(0)), "table names a tensor that is not there");
 }
 template <class S>
 void local(array<const S> lines, array<const int32_t> table, double half, array<const S> u, array<S> out) {
   int sites[3];
-  check_local(lines, table, half, sites);
-  const int64_t n = check_points(u, out, lines.shape(3));
+  check_lattice(lines, table, half, sites);
+  const int64_t n = grid::check_points(u, out, lines.shape(3));
   nb::gil_scoped_release release;
   grid::local<S>(lines.data(), int(lines.shape(2)), int(lines.shape(3)), table.data(), sites, S(half), u.data(), n,
                  out.data());
@@ -154,8 +116,8 @@ template <class S>
 void local_backward(array<const S> lines, array<const int32_t> table, double half, array<const S> u,
                     array<const S> g_out, array<S> g_lines) {
   int sites[3];
-  check_local(lines, table, half, sites);
-  const int64_t n = check_points(u, g_out, lines.shape(3));
+  check_lattice(lines, table, half, sites);
+  const int64_t n = grid::check_points(u, g_out, lines.shape(3));
   expect(g_lines.size() == lines.size(), "g_lines must be as large as lines");
   nb::gil_scoped_release release;
   grid::local_backward<S>(lines.data(), int64_t(lines.shape(0)), int(lines.shape(2)), int(lines.shape(3)), table.data(),

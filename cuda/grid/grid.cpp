@@ -38,20 +38,6 @@ void with_channels(int channels, const Body& body) {
   }
 }
 
-template <class S>
-struct corner {
-  int node[3];
-  S next[3];
-  corner(const S* u, const int* size) {
-    for (int i = 0; i < 3; ++i) place(u[i], size[i], node[i], next[i]);
-  }
-  S weight(int k) const {
-    S w = 1;
-    for (int i = 0; i < 3; ++i) w *= k >> i & 1 ? next[i] : S(1) - next[i];
-    return w;
-  }
-};
-
 // Points by the number of their cell along x: order[begin[c] .. begin[c + 1]).
 template <class S>
 void sort_by_plane(const S* u, int64_t count, int n, std::vector<int32_t>& order, std::vector<int32_t>& begin) {
@@ -118,22 +104,6 @@ void trilinear_backward(const int* size, int channels, const S* u, int64_t count
     });
   });
 }
-
-namespace {
-
-// One mode of a vector-matrix product at one point.
-template <class S>
-struct mode {
-  int line, a, b;
-  S f, fa, fb;
-  mode(const S* u, int n, int k) {
-    place(u[k], n, line, f);
-    place(u[(k + 1) % 3], n, a, fa);
-    place(u[(k + 2) % 3], n, b, fb);
-  }
-};
-
-}  // namespace
 
 template <class S>
 void vector_matrix(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, S* out) {
@@ -244,10 +214,8 @@ struct hashed {
   hashed(const S* u, int n, int64_t slots) {
     const int size[3] = {n, n, n};
     const corner<S> at(u, size);
-    const bool dense = int64_t(n) * n * n <= slots;
     for (int k = 0; k < 8; ++k) {
-      slot[k] = slot_of(uint32_t(at.node[0] + (k & 1)), uint32_t(at.node[1] + (k >> 1 & 1)),
-                        uint32_t(at.node[2] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
+      slot[k] = hashed_slot(at, k, n, slots);
       weight[k] = at.weight(k);
     }
   }

@@ -24,4 +24,40 @@ RECON_HD uint32_t slot_of(uint32_t x, uint32_t y, uint32_t z, uint32_t n, uint32
   return (x ^ (y * 2654435761u) ^ (z * 805459861u)) & (slots - 1);
 }
 
+// The cell around a point: its first node along each axis, and how far the point is towards the next.
+template <class S>
+struct corner {
+  int node[3];
+  S next[3];
+  RECON_HD corner(const S* u, const int* size) {
+    for (int i = 0; i < 3; ++i) place(u[i], size[i], node[i], next[i]);
+  }
+  // Of node k of the cell's eight: bit i says whether it is the next one along axis i.
+  RECON_HD S weight(int k) const {
+    S w = 1;
+    for (int i = 0; i < 3; ++i) w *= k >> i & 1 ? next[i] : S(1) - next[i];
+    return w;
+  }
+};
+
+// One mode of a vector-matrix product at one point.
+template <class S>
+struct mode {
+  int line, a, b;
+  S f, fa, fb;
+  RECON_HD mode(const S* u, int n, int k) {
+    place(u[k], n, line, f);
+    place(u[(k + 1) % 3], n, a, fa);
+    place(u[(k + 2) % 3], n, b, fb);
+  }
+};
+
+// The slot of node k of the cell around a point in one level of a hash grid.
+template <class S>
+RECON_HD uint32_t hashed_slot(const corner<S>& at, int k, int n, int64_t slots) {
+  const bool dense = int64_t(n) * n * n <= slots;
+  return slot_of(uint32_t(at.node[0] + (k & 1)), uint32_t(at.node[1] + (k >> 1 & 1)),
+                 uint32_t(at.node[2] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
+}
+
 }  // namespace recon::grid

@@ -15,28 +15,6 @@ namespace {
 constexpr int64_t kGrain = 2048;
 constexpr int kMost = 64;  // components that are worked on together in local memory
 
-// Calls body(tensor, corner) for the tensors that hold a point; corner says which of the two sites along each axis.
-template <class S>
-struct around {
-  overlap<S> axis[3];
-  around(const S* u, const int* sites, S half) {
-    for (int i = 0; i < 3; ++i) axis[i] = overlap_at(u[i], sites[i], half);
-  }
-  template <class Body>
-  void visit(const int32_t* table, const int* sites, const Body& body) const {
-    for (int a = 0; a < axis[0].count; ++a)
-      for (int b = 0; b < axis[1].count; ++b)
-        for (int c = 0; c < axis[2].count; ++c) {
-          const int64_t at = (int64_t(axis[0].site[a]) * sites[1] + axis[1].site[b]) * sites[2] + axis[2].site[c];
-          if (table[at] >= 0) body(table[at], a | b << 1 | c << 2);
-        }
-  }
-  S weight(int corner) const {
-    return axis[0].weight[corner & 1] * axis[1].weight[corner >> 1 & 1] * axis[2].weight[corner >> 2];
-  }
-  S inside(int corner, int i) const { return axis[i].inside[corner >> i & 1]; }
-};
-
 template <class Body>
 void with_rank(int rank, const Body& body) {
   switch (rank) {
@@ -52,22 +30,6 @@ void with_rank(int rank, const Body& body) {
       return body(std::integral_constant<int, 0>{});
   }
 }
-
-// The three vectors of one tensor around a point: rows and how much the second of each counts.
-template <class S>
-struct vectors {
-  const S* row[3];
-  int64_t offset[3];
-  S f[3];
-  vectors(const S* lines, int32_t tensor, int n, int R, const around<S>& at, int corner) {
-    for (int i = 0; i < 3; ++i) {
-      int node;
-      place(at.inside(corner, i), n, node, f[i]);
-      offset[i] = ((int64_t(tensor) * 3 + i) * n + node) * R;
-      row[i] = lines + offset[i];
-    }
-  }
-};
 
 struct visit_of {
   int32_t sample;

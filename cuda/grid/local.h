@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/scalar.h"
+#include "grid/grid.h"
 
 namespace recon::grid {
 
@@ -35,5 +36,54 @@ RECON_HD overlap<F> overlap_at(const F& u, int sites, const F& half) {
   o.inside[1] = two ? (d + F(own - other) + half) / (F(2) * half) : o.inside[0];
   return o;
 }
+
+// The tensors that hold a point; visit calls body(tensor, corner) for each, where corner says which of the two sites along each axis.
+template <class S>
+struct around {
+  overlap<S> axis[3];
+  RECON_HD around(const S* u, const int* sites, S half) {
+    for (int i = 0; i < 3; ++i) axis[i] = overlap_at(u[i], sites[i], half);
+  }
+  // The tensor that holds the point at one of the (up to) eight corners, -1 = none.
+  RECON_HD int32_t tensor(const int32_t* table, const int* sites, int corner) const {
+    const int which[3] = {corner & 1, corner >> 1 & 1, corner >> 2};
+    int64_t at = 0;
+    for (int i = 0; i < 3; ++i) {
+      if (which[i] >= axis[i].count) return -1;
+      at = at * sites[i] + axis[i].site[which[i]];
+    }
+    return table[at];
+  }
+  template <class Body>
+  RECON_HD void visit(const int32_t* table, const int* sites, const Body& body) const {
+    for (int a = 0; a < axis[0].count; ++a)
+      for (int b = 0; b < axis[1].count; ++b)
+        for (int c = 0; c < axis[2].count; ++c) {
+          const int corner = a | b << 1 | c << 2;
+          const int32_t found = tensor(table, sites, corner);
+          if (found >= 0) body(found, corner);
+        }
+  }
+  RECON_HD S weight(int corner) const {
+    return axis[0].weight[corner & 1] * axis[1].weight[corner >> 1 & 1] * axis[2].weight[corner >> 2];
+  }
+  RECON_HD S inside(int corner, int i) const { return axis[i].inside[corner >> i & 1]; }
+};
+
+// The three vectors of one tensor around a point: rows and how much the second of each counts.
+template <class S>
+struct vectors {
+  const S* row[3];
+  int64_t offset[3];
+  S f[3];
+  RECON_HD vectors(const S* lines, int32_t tensor, int n, int R, const around<S>& at, int corner) {
+    for (int i = 0; i < 3; ++i) {
+      int node;
+      place(at.inside(corner, i), n, node, f[i]);
+      offset[i] = ((int64_t(tensor) * 3 + i) * n + node) * R;
+      row[i] = lines + offset[i];
+    }
+  }
+};
 
 }  // namespace recon::grid

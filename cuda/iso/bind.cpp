@@ -3,10 +3,9 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
-#include <array>
-
 #include "core/arrays.h"
 #include "core/dual.h"
+#include "iso/check.h"
 #include "iso/iso.h"
 #include "iso/iso_cpu.h"
 #include "iso/tables.h"
@@ -16,17 +15,7 @@ namespace {
 using namespace recon;
 template <class S>
 using Optional = std::optional<array<S>>;
-using Numbers = std::array<double, 3>;
-
-template <class A>
-iso::Grid make_grid(const A& values, const Numbers& origin, const Numbers& spacing) {
-  expect(values.ndim() == 3, "values must be [nz, ny, nx]");
-  for (int a = 0; a < 3; ++a) expect(values.shape(a) >= 2 && values.shape(a) < (1u << 20), "grid size is out of range");
-  expect(values.size() < (size_t(1) << 29), "grid is too large");
-  iso::Grid g{int64_t(values.shape(2)), int64_t(values.shape(1)), int64_t(values.shape(0)), {}, {}};
-  for (int a = 0; a < 3; ++a) g.origin[a] = origin[a], g.spacing[a] = spacing[a];
-  return g;
-}
+using iso::Numbers;
 
 template <class T>
 nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, size_t columns) {
@@ -38,7 +27,7 @@ nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, size_t columns) {
 
 template <class S>
 auto dual_topology(array<const S> values) {
-  const iso::Grid g = make_grid(values, {0, 0, 0}, {1, 1, 1});
+  const iso::Grid g = iso::check_grid(values, {0, 0, 0}, {1, 1, 1});
   iso::DualTopology found;
   {
     nb::gil_scoped_release release;
@@ -50,7 +39,7 @@ auto dual_topology(array<const S> values) {
 
 template <class S>
 auto marching_cubes(array<const S> values, Optional<const uint8_t> known) {
-  const iso::Grid g = make_grid(values, {0, 0, 0}, {1, 1, 1});
+  const iso::Grid g = iso::check_grid(values, {0, 0, 0}, {1, 1, 1});
   expect(!known || known->size() == values.size(), "known must have the shape of values");
   if (known)
     for (size_t i = 0; i < known->size(); ++i) expect(known->data()[i] < 2, "known must be 0 or 1");
@@ -68,7 +57,7 @@ iso::Flexible<S> flexible(const array<const S>& values, const Numbers& origin, c
                           const Optional<const S>& deformed, const Optional<const S>& weights,
                           const array<const int32_t>& cube, const array<const uint16_t>& members,
                           const array<const int32_t>& quads) {
-  const iso::Grid g = make_grid(values, origin, spacing);
+  const iso::Grid g = iso::check_grid(values, origin, spacing);
   expect(!deformed || deformed->size() == 3 * values.size(), "deformed must be [points, 3]");
   expect(!weights || weights->size() == size_t(iso::kWeights * g.cubes()), "weights must be [cubes, 21]");
   expect(cube.ndim() == 1 && members.ndim() == 1 && cube.size() == members.size(), "cube and members must match");
@@ -125,31 +114,22 @@ void flexible_vertices_backward(array<const S> values, Numbers origin, Numbers s
 
 template <class S>
 void deform(array<const S> raw, Numbers origin, Numbers spacing, array<S> deformed) {
-  expect(raw.ndim() == 4 && raw.shape(3) == 3 && deformed.size() == raw.size(), "raw must be [nz, ny, nx, 3]");
-  const iso::Grid g{int64_t(raw.shape(2)),
-                    int64_t(raw.shape(1)),
-                    int64_t(raw.shape(0)),
-                    {origin[0], origin[1], origin[2]},
-                    {spacing[0], spacing[1], spacing[2]}};
+  const auto g = iso::check_places(raw, origin, spacing);
+  expect(deformed.size() == raw.size(), "deformed must have the shape of raw");
   nb::gil_scoped_release release;
   iso::deform(g, raw.data(), deformed.data());
 }
 template <class S>
 void deform_backward(array<const S> deformed, Numbers origin, Numbers spacing, array<S> gradient) {
-  expect(deformed.ndim() == 4 && deformed.shape(3) == 3, "deformed must be [nz, ny, nx, 3]");
+  const auto g = iso::check_places(deformed, origin, spacing);
   expect(gradient.size() == deformed.size(), "gradient must have the shape of deformed");
-  const iso::Grid g{int64_t(deformed.shape(2)),
-                    int64_t(deformed.shape(1)),
-                    int64_t(deformed.shape(0)),
-                    {origin[0], origin[1], origin[2]},
-                    {spacing[0], spacing[1], spacing[2]}};
   nb::gil_scoped_release release;
   iso::deform_backward(g, deformed.data(), gradient.data());
 }
 
 template <class S>
 double sign_change(array<const S> values, array<S> gradient) {
-  const iso::Grid g = make_grid(values, {0, 0, 0}, {1, 1, 1});
+  const iso::Grid g = iso::check_grid(values, {0, 0, 0}, {1, 1, 1});
   expect(gradient.size() == values.size(), "gradient must have the shape of values");
   nb::gil_scoped_release release;
   return iso::sign_change(values.data(), g, gradient.data());

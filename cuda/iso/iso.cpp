@@ -82,52 +82,9 @@ void use_weights(const double* raw, double* used) {
 }
 
 template <class S>
-struct Gatherer {
-  const Flexible<S>& m;
-
-  int64_t corner_point(int64_t x, int64_t y, int64_t z, int c) const {
-    return ((z + (c >> 2)) * m.grid.ny + y + (c >> 1 & 1)) * m.grid.nx + x + (c & 1);
-  }
-  void position(int64_t cube, int64_t& x, int64_t& y, int64_t& z) const {
-    x = cube % (m.grid.nx - 1);
-    y = cube / (m.grid.nx - 1) % (m.grid.ny - 1);
-    z = cube / ((m.grid.nx - 1) * (m.grid.ny - 1));
-  }
-  void load(int64_t cube, recon::iso::cube<S>& out) const {
-    int64_t x, y, z;
-    position(cube, x, y, z);
-    for (int c = 0; c < 8; ++c) {
-      const int64_t p = corner_point(x, y, z, c);
-      out.s[c] = m.values[p];
-      if (m.deformed) {
-        for (int k = 0; k < 3; ++k) out.x[c][k] = m.deformed[3 * p + k];
-      } else {
-        out.x[c][0] = S(m.grid.origin[0] + m.grid.spacing[0] * double(x + (c & 1)));
-        out.x[c][1] = S(m.grid.origin[1] + m.grid.spacing[1] * double(y + (c >> 1 & 1)));
-        out.x[c][2] = S(m.grid.origin[2] + m.grid.spacing[2] * double(z + (c >> 2)));
-      }
-    }
-    if (m.weights) {
-      S used[kWeights];
-      use_weights(m.weights + kWeights * cube, used);
-      std::copy(used, used + 8, out.alpha);
-      std::copy(used + 8, used + 20, out.beta);
-    } else {
-      std::fill(out.alpha, out.alpha + 8, S(1));
-      std::fill(out.beta, out.beta + 12, S(1));
-    }
-  }
-  S gamma(int64_t vertex) const {
-    return m.weights ? used_gamma(m.weights[kWeights * int64_t(m.cube[vertex]) + 20]) : S(0.5);
-  }
-  void quad(int64_t q, const S* vertices, S v[4][3], S g[4]) const {
-    for (int i = 0; i < 4; ++i) {
-      const int64_t at = m.quads[4 * q + i];
-      for (int k = 0; k < 3; ++k) v[i][k] = vertices[3 * at + k];
-      g[i] = gamma(at);
-    }
-  }
-};
+void load(const Flexible<S>& m, int64_t at, cube<S>& out) {
+  load_cube(m, at, out, [](const S* raw, S* used) { use_weights(raw, used); });
+}
 
 constexpr int64_t kGrain = 512;  // dual vertices or quads per work item
 constexpr int64_t kLayersPerBlock = 4;  // of cubes; blocks two apart share no grid point
@@ -228,8 +185,7 @@ void deform(const Grid& g, const S* raw, S* deformed) {
     for (int64_t x = 0; x < g.nx; ++x) {
       const int64_t at[3] = {x, y, z};
       S* p = deformed + first + 3 * x;
-      for (int k = 0; k < 3; ++k)
-        p[k] = S(g.origin[k] + g.spacing[k] * double(at[k])) + S(kReach * g.spacing[k]) * p[k];
+      for (int k = 0; k < 3; ++k) p[k] = S(g.place(k, at[k])) + S(kReach * g.spacing[k]) * p[k];
     }
   });
 }
@@ -240,22 +196,17 @@ void deform_backward(const Grid& g, const S* deformed, S* gradient) {
     const int64_t y = row % g.ny, z = row / g.ny;
     for (int64_t x = 0; x < g.nx; ++x) {
       const int64_t at[3] = {x, y, z}, i = 3 * (row * g.nx + x);
-      for (int k = 0; k < 3; ++k) {
-        const S reach = S(kReach * g.spacing[k]);
-        const S t = (deformed[i + k] - S(g.origin[k] + g.spacing[k] * double(at[k]))) / reach;
-        gradient[i + k] *= reach * (S(1) - t * t);
-      }
+      for (int k = 0; k < 3; ++k) gradient[i + k] *= deform_slope(g, k, at[k], deformed[i + k]);
     }
   });
 }
 
 template <class S>
 void flexible_vertices(const Flexible<S>& m, S* vertices, S* deviation, S* centres) {
-  const Gatherer<S> gather{m};
   parallel_ranges(m.vertices, kGrain, [&](int64_t begin, int64_t end) {
     cube<S> c;
     for (int64_t i = begin; i < end; ++i) {
-      if (i == begin || m.cube[i] != m.cube[i - 1]) gather.load(m.cube[i], c);
+      if (i == begin || m.cube[i] != m.cube[i - 1]) load(m, m.cube[i], c);
       dual_vertex(c, m.members[i], vertices + 3 * i, deviation[i]);
     }
   });
@@ -263,7 +214,7 @@ void flexible_vertices(const Flexible<S>& m, S* vertices, S* deviation, S* centr
   parallel_ranges(m.num_quads, kGrain, [&](int64_t begin, int64_t end) {
     S v[4][3], gamma[4];
     for (int64_t q = begin; q < end; ++q) {
-      gather.quad(q, vertices, v, gamma);
+      load_quad(m, q, vertices, v, gamma);
       quad_centre(v, gamma, centres + 3 * q);
     }
   });
@@ -272,11 +223,10 @@ void flexible_vertices(const Flexible<S>& m, S* vertices, S* deviation, S* centr
 template <class S>
 void flexible_vertices_backward(const Flexible<S>& m, const S* vertices, S* g_vertices, const S* g_deviation,
                                 const S* g_centres, S* g_values, S* g_deformed, S* g_weights) {
-  const Gatherer<S> gather{m};
   if (g_centres) {
     for (int64_t q = 0; q < m.num_quads; ++q) {  // serial: quads share vertices, and there is little to do
       S v[4][3], gamma[4], g_v[4][3], g_gamma[4];
-      gather.quad(q, vertices, v, gamma);
+      load_quad(m, q, vertices, v, gamma);
       quad_centre_backward(v, gamma, g_centres + 3 * q, g_v, g_gamma);
       for (int i = 0; i < 4; ++i) {
         const int64_t at = m.quads[4 * q + i];
@@ -297,15 +247,15 @@ void flexible_vertices_backward(const Flexible<S>& m, const S* vertices, S* g_ve
       cube<S> c, g;
       for (int64_t i = start[block]; i < start[block + 1]; ++i) {
         if (i == start[block] || m.cube[i] != m.cube[i - 1]) {
-          gather.load(m.cube[i], c);
+          load(m, m.cube[i], c);
           std::memset(&g, 0, sizeof g);
         }
         dual_vertex_backward(c, m.members[i], g_vertices + 3 * i, g_deviation ? g_deviation[i] : S(0), g);
         if (i + 1 < start[block + 1] && m.cube[i + 1] == m.cube[i]) continue;
         int64_t x, y, z;
-        gather.position(m.cube[i], x, y, z);
+        m.grid.position(m.cube[i], x, y, z);
         for (int k = 0; k < 8; ++k) {
-          const int64_t p = gather.corner_point(x, y, z, k);
+          const int64_t p = m.grid.corner_point(x, y, z, k);
           g_values[p] += g.s[k];
           if (g_deformed)
             for (int j = 0; j < 3; ++j) g_deformed[3 * p + j] += g.x[k][j];
@@ -320,7 +270,7 @@ void flexible_vertices_backward(const Flexible<S>& m, const S* vertices, S* g_ve
 
 template <class S>
 double sign_change(const S* s, const Grid& g, S* gradient) {
-  const int64_t size[3] = {g.nx, g.ny, g.nz}, step[3] = {1, g.nx, g.nx * g.ny};
+  const int64_t layer = g.nx * g.ny;
   std::vector<double> loss(g.nz, 0);
   std::vector<int64_t> edges(g.nz, 0);
   parallel_for(g.nz, [&](int64_t z) {
@@ -329,20 +279,11 @@ double sign_change(const S* s, const Grid& g, S* gradient) {
     for (int64_t y = 0; y < g.ny; ++y)
       for (int64_t x = 0; x < g.nx; ++x) {
         const int64_t at[3] = {x, y, z}, p = (z * g.ny + y) * g.nx + x;
-        const S value = s[p];
-        const bool inside = value < 0;
-        int others = 0;
-        for (int a = 0; a < 3; ++a) {
-          others += at[a] > 0 && (s[p - step[a]] < 0) != inside;
-          others += at[a] + 1 < size[a] && (s[p + step[a]] < 0) != inside;
-        }
-        gradient[p] = 0;
-        if (!others) continue;
-        // The other end has the other sign: its label is 1 where this value is inside.
-        const S away = inside ? -value : value;  // >= 0; the term is softplus(away), its slope a sigmoid
-        const S e = recon::exp(-away);
-        sum += others * (double(away) + std::log1p(double(e)));
-        gradient[p] = S(others) * (inside ? -1 : 1) / (S(1) + e);
+        double term = 0;
+        S slope = 0;
+        const int others = sign_changes(s, g, at, p, term, slope);
+        gradient[p] = S(others) * slope;
+        sum += others * term;
         count += others;
       }
     loss[z] = sum;
@@ -354,7 +295,7 @@ double sign_change(const S* s, const Grid& g, S* gradient) {
   if (count == 0) return 0;
   const double scale = 2.0 / double(count);
   parallel_for(g.nz, [&](int64_t z) {
-    for (int64_t p = z * step[2]; p < (z + 1) * step[2]; ++p) gradient[p] *= S(scale);
+    for (int64_t p = z * layer; p < (z + 1) * layer; ++p) gradient[p] *= S(scale);
   });
   return total * scale;
 }

@@ -4,14 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace recon::iso {
+#include "iso/flexible.h"
 
-struct Grid {
-  int64_t nx, ny, nz;  // values along each axis, at least 2
-  double origin[3], spacing[3];
-  int64_t points() const { return nx * ny * nz; }
-  int64_t cubes() const { return (nx - 1) * (ny - 1) * (nz - 1); }
-};
+namespace recon::iso {
 
 // Which dual vertices and quads there are: depends on the signs alone.
 struct DualTopology {
@@ -21,18 +16,6 @@ struct DualTopology {
 };
 template <class S>
 DualTopology dual_topology(const S* values, const Grid& grid);
-
-// What the mesh is made of; `deformed` [points, 3] and `weights` [cubes, 21] (raw) may be null: plain grid, ones.
-template <class S>
-struct Flexible {
-  Grid grid;
-  const S *values, *deformed, *weights;
-  const int32_t* cube;
-  const uint16_t* members;
-  int64_t vertices;
-  const int32_t* quads;
-  int64_t num_quads;
-};
 
 // x = origin + spacing (i + 0.4999 tanh(raw)).
 template <class S>

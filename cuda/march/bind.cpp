@@ -2,6 +2,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include "core/arrays.h"
+#include "march/check.h"
 #include "march/march_cpu.h"
 
 namespace {
@@ -20,13 +21,8 @@ nb::object owned(std::vector<T>&& values, size_t rows, size_t columns) {
 
 nb::tuple sample(array<const float> origin, array<const float> direction, array<const float> offset,
                  array<const float> box, array<const uint8_t> cells, float near, float far, float step) {
-  expect(box.size() == 7 && cells.ndim() == 3 && cells.size() > 0, "box must be [7], cells [x, y, z]");
-  expect(origin.size() == direction.size() && origin.size() == 3 * offset.size(), "rays must be [n, 3]");
-  expect(step > 0 && far < 1e9f, "step must be positive and far finite");
-  march::domain<float> d;
-  for (int i = 0; i < 3; ++i) d.lo[i] = box.data()[i], d.hi[i] = box.data()[3 + i];
-  d.margin = box.data()[6];
-  const march::occupancy grid{cells.data(), {int(cells.shape(0)), int(cells.shape(1)), int(cells.shape(2))}};
+  const auto d = march::check_rays(origin, direction, offset, box, cells, far, step);
+  const auto grid = march::check_cells(cells);
   march::samples found;
   {
     nb::gil_scoped_release release;
@@ -38,11 +34,7 @@ nb::tuple sample(array<const float> origin, array<const float> direction, array<
                         owned(std::move(found.offsets), offset.size() + 1, 0));
 }
 
-void distances(array<uint8_t> cells) {
-  expect(cells.ndim() == 3, "cells must be [x, y, z]");
-  const int size[3] = {int(cells.shape(0)), int(cells.shape(1)), int(cells.shape(2))};
-  march::distance_to_occupied(cells.data(), size);
-}
+void distances(array<uint8_t> cells) { march::distance_to_occupied(cells.data(), march::check_cells(cells).size); }
 
 void check_offsets(const array<const int32_t>& offsets, size_t samples) {
   expect(offsets.size() >= 1 && offsets.data()[0] == 0 && size_t(offsets.data()[offsets.size() - 1]) == samples,
@@ -62,8 +54,8 @@ void composite(S1<S> raw, S1<S> t, array<const int32_t> offsets, S1<S> colour, a
                S1<S> background, S delta, S shift, array<S> rgb, array<S> depth, array<S> T, array<S> distortion) {
   check_offsets(offsets, raw.size());
   const size_t n = offsets.size() - 1;
-  expect(t.size() == raw.size() && colour.size() == 3 * index.size() && background.size() == 3, "sizes differ");
-  expect(rgb.size() == 3 * n && depth.size() == n && T.size() == n && distortion.size() == n, "outputs must be [rays]");
+  march::check_samples(raw, t, colour, index, background);
+  march::check_blended(n, rgb, depth, T, distortion);
   nb::gil_scoped_release release;
   march::composite<S>(raw.data(), t.data(), offsets.data(), int64_t(n), colour.data(), index.data(),
                       int64_t(index.size()), background.data(), delta, shift, rgb.data(), depth.data(), T.data(),
@@ -76,9 +68,8 @@ void composite_backward(S1<S> raw, S1<S> t, array<const int32_t> offsets, S1<S> 
                         array<S> g_colour) {
   check_offsets(offsets, raw.size());
   const size_t n = offsets.size() - 1;
-  expect(t.size() == raw.size() && colour.size() == 3 * index.size() && background.size() == 3, "sizes differ");
-  expect(g_rgb.size() == 3 * n && g_T.size() == n && g_distortion.size() == n, "gradients must be [rays]");
-  expect(g_raw.size() == raw.size() && g_colour.size() == colour.size(), "outputs must be as large as inputs");
+  march::check_samples(raw, t, colour, index, background);
+  march::check_gradients(n, raw, colour, g_rgb, g_T, g_distortion, g_raw, g_colour);
   nb::gil_scoped_release release;
   march::composite_backward<S>(raw.data(), t.data(), offsets.data(), int64_t(n), colour.data(), index.data(),
                                int64_t(index.size()), background.data(), delta, shift, g_rgb.data(), g_T.data(),

@@ -51,14 +51,6 @@ std::vector<int64_t> first_chosen(const int32_t* offsets, int64_t rays, const in
   return first;
 }
 
-// Width of a sample in the distortion's distances: half way to its neighbours.
-template <class S>
-S width(const S* t, int64_t i, int64_t from, int64_t to) {
-  const S here = bent(t[i]);
-  const S before = i > from ? here - bent(t[i - 1]) : S(0), after = i + 1 < to ? bent(t[i + 1]) - here : before;
-  return i > from ? std::min(before, after) : after;
-}
-
 }  // namespace
 
 void distance_to_occupied(uint8_t* cells, const int* size) {
@@ -90,35 +82,11 @@ samples sample_rays(const float* origin, const float* direction, const float* of
   parallel_for(groups, [&](int64_t g) {
     samples& out = parts[g];
     for (int64_t r = g * kRays; r < std::min(n, (g + 1) * kRays); ++r) {
-      const float *o = origin + 3 * r, *d = direction + 3 * r;
       const size_t before = out.t.size();
-      float t = near, end = far, reach = 1e30f;  // reach: world distance along the ray that crosses one cell
-      for (int i = 0; i < 3; ++i) {
-        const float extent = box.hi[i] - box.lo[i];
-        reach = std::min(reach, extent * (1 + box.margin) / (float(grid.size[i]) * std::max(std::fabs(d[i]), 1e-9f)));
-        if (box.margin > 0) continue;
-        const float inverse = 1.0f / (std::fabs(d[i]) < 1e-12f ? 1e-12f : d[i]);
-        const float a = (box.lo[i] - o[i]) * inverse, b = (box.hi[i] - o[i]) * inverse;
-        t = std::max(t, std::min(a, b));
-        end = std::min(end, std::max(a, b));
-      }
-      for (t += offset[r] * step; t < end;) {
-        const float x[3] = {o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]};
-        float u[3];
-        const float grown = step * std::max(unit_from_world(box, x, u), 1.0f);
-        const float h = box.margin > 0 ? grown : step;
-        int64_t cell = 0;
-        for (int i = 0; i < 3; ++i) {
-          const int c = std::max(0, std::min(int(u[i] * float(grid.size[i])), grid.size[i] - 1));
-          cell = cell * grid.size[i] + c;
-        }
-        const int away = grid.cells[cell];
-        if (away == 0) {
-          out.t.push_back(t);
-          for (int i = 0; i < 3; ++i) out.position.push_back(std::max(0.0f, std::min(u[i], 1.0f)));
-        }
-        t += h * std::max(1.0f, std::floor(float(away - 1) * reach / h));
-      }
+      walk(origin + 3 * r, direction + 3 * r, offset[r], box, grid, near, far, step, [&](float t, const float* u) {
+        out.t.push_back(t);
+        out.position.insert(out.position.end(), u, u + 3);
+      });
       counts[r] = int32_t(out.t.size() - before);
     }
   });

@@ -5,6 +5,8 @@
 // Distortion: Barron et al., "Mip-NeRF 360", CVPR 2022, arXiv 2111.12077, eq. (15), here by prefix sums.
 #pragma once
 
+#include <cstdint>
+
 #include "core/scalar.h"
 
 namespace recon::march {
@@ -29,10 +31,57 @@ RECON_HD F unit_from_world(const domain<F>& d, const F* x, F* u) {
   return far;
 }
 
+struct occupancy {
+  const uint8_t* cells;  // 0 = occupied, else distance to the nearest occupied cell, in cells (maximum norm)
+  int size[3];
+};
+
+// Calls body(t, unit position) for the samples of one ray: `step` apart in occupied cells, the first moved by `offset` in
+// 0..1. Outside the inner box of a contracted domain steps grow with the distance from its centre.
+template <class Body>
+RECON_HD void walk(const float* o, const float* d, float offset, const domain<float>& box, const occupancy& grid,
+                   float near, float far, float step, const Body& body) {
+  float t = near, end = far, reach = 1e30f;  // reach: world distance along the ray that crosses one cell
+  for (int i = 0; i < 3; ++i) {
+    const float extent = box.hi[i] - box.lo[i];
+    reach = min(reach, extent * (1 + box.margin) / (float(grid.size[i]) * max(abs(d[i]), 1e-9f)));
+    if (box.margin > 0) continue;
+    const float inverse = 1.0f / (abs(d[i]) < 1e-12f ? 1e-12f : d[i]);
+    const float a = (box.lo[i] - o[i]) * inverse, b = (box.hi[i] - o[i]) * inverse;
+    t = max(t, min(a, b));
+    end = min(end, max(a, b));
+  }
+  for (t += offset * step; t < end;) {
+    const float x[3] = {o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]};
+    float u[3];
+    const float grown = step * max(unit_from_world(box, x, u), 1.0f);
+    const float h = box.margin > 0 ? grown : step;
+    int64_t cell = 0;
+    for (int i = 0; i < 3; ++i) {
+      const int c = int(u[i] * float(grid.size[i]));
+      cell = cell * grid.size[i] + (c < 0 ? 0 : c < grid.size[i] ? c : grid.size[i] - 1);
+    }
+    const int away = grid.cells[cell];
+    if (away == 0) {
+      for (int i = 0; i < 3; ++i) u[i] = max(0.0f, min(u[i], 1.0f));
+      body(t, u);
+    }
+    t += h * max(1.0f, ::floorf(float(away - 1) * reach / h));
+  }
+}
+
 // Where a distance from the camera lies for the distortion term: linear up to 1, then inverse, in 0..2.
 template <class F>
 RECON_HD F bent(const F& t) {
   return t < F(1) ? t : F(2) - F(1) / t;
+}
+
+// Width of a sample in the distortion's distances: half way to its neighbours among samples [from, to) of its ray.
+template <class S>
+RECON_HD S width(const S* t, int64_t i, int64_t from, int64_t to) {
+  const S here = bent(t[i]);
+  const S before = i > from ? here - bent(t[i - 1]) : S(0), after = i + 1 < to ? bent(t[i + 1]) - here : before;
+  return i > from ? recon::min(before, after) : after;
 }
 
 // Below this the series of log(1 + x) and 1 - exp(-x) are better than the functions.

@@ -9,11 +9,6 @@
 
 namespace recon::march {
 
-struct occupancy {
-  const uint8_t* cells;  // 0 = occupied, else distance to the nearest occupied cell, in cells (maximum norm)
-  int size[3];
-};
-
 struct samples {
   std::vector<int32_t> offsets;
   std::vector<float> position;  // unit coordinates [m, 3]

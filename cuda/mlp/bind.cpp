@@ -2,6 +2,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "core/arrays.h"
+#include "mlp/check.h"
 #include "mlp/mlp_cpu.h"
 
 namespace {
@@ -9,26 +10,21 @@ namespace {
 using namespace recon;
 
 template <class S>
-mlp::network<S> network_of(const std::vector<int>& sizes, const array<const S>& parameters, int own, bool squash,
-                           const array<const S>& shared, const array<const int32_t>& row, size_t count) {
-  expect(sizes.size() >= 2 && sizes.size() <= 8, "a network has 1 to 7 layers");
-  for (int n : sizes) expect(n >= 1 && n <= 1024, "layers must be 1 to 1024 wide");
-  expect(int64_t(parameters.size()) == mlp::parameter_count(sizes), "parameters do not fit the sizes");
-  expect(own >= 0 && own <= sizes[0], "x is wider than the network's inputs");
-  const size_t more = size_t(sizes[0] - own);
-  expect(more == 0 || (row.size() == count && shared.size() % more == 0), "shared inputs do not fit");
+mlp::network<S> network_of(const std::vector<int>& sizes, const array<const S>& parameters, const array<const S>& x,
+                           bool squash, const array<const S>& shared, const array<const int32_t>& row) {
+  mlp::check_network(sizes, parameters, x, shared, row);
+  const int own = int(x.shape(1)), more = sizes[0] - own;
   if (more)
-    for (size_t i = 0; i < count; ++i)
-      expect(row.data()[i] >= 0 && size_t(row.data()[i]) < shared.size() / more, "row is out of range");
+    for (size_t i = 0; i < row.size(); ++i)
+      expect(row.data()[i] >= 0 && size_t(row.data()[i]) < shared.size() / size_t(more), "row is out of range");
   return {sizes, parameters.data(), own, squash};
 }
 
 template <class S>
 void forward(std::vector<int> sizes, array<const S> parameters, array<const S> x, array<const S> shared,
              array<const int32_t> row, bool squash, array<S> y) {
-  expect(x.ndim() == 2 && y.ndim() == 2 && x.shape(0) == y.shape(0), "x and y must be [rows, width]");
-  const auto net = network_of<S>(sizes, parameters, int(x.shape(1)), squash, shared, row, x.shape(0));
-  expect(int(y.shape(1)) == sizes.back(), "y is not as wide as the outputs");
+  const auto net = network_of<S>(sizes, parameters, x, squash, shared, row);
+  expect(y.size() == x.shape(0) * size_t(sizes.back()), "y must be [rows, outputs]");
   nb::gil_scoped_release release;
   mlp::forward<S>(net, x.data(), shared.data(), row.data(), int64_t(x.shape(0)), y.data());
 }
@@ -36,8 +32,8 @@ void forward(std::vector<int> sizes, array<const S> parameters, array<const S> x
 template <class S>
 void backward(std::vector<int> sizes, array<const S> parameters, array<const S> x, array<const S> shared,
               array<const int32_t> row, bool squash, array<const S> g_y, array<S> g_x, array<S> g_parameters) {
-  expect(x.ndim() == 2 && g_x.size() == x.size(), "x and g_x must be [rows, width]");
-  const auto net = network_of<S>(sizes, parameters, int(x.shape(1)), squash, shared, row, x.shape(0));
+  const auto net = network_of<S>(sizes, parameters, x, squash, shared, row);
+  expect(g_x.size() == x.size(), "x and g_x must be [rows, width]");
   expect(g_y.size() == x.shape(0) * size_t(sizes.back()), "g_y is not as wide as the outputs");
   expect(g_parameters.size() == parameters.size(), "g_parameters must be as long as parameters");
   nb::gil_scoped_release release;

@@ -8,6 +8,7 @@
 
 #include "core/parallel.h"
 #include "mlp/mlp_cpu.h"
+#include "mlp/product.h"
 
 namespace recon::mlp {
 

@@ -1,47 +1,10 @@
 // Python binding of the CUDA drivers of splatting; no logic. Scratch memory and the stream are the caller's.
-#include <nanobind/stl/vector.h>
-
 #include <cmath>
 
-#include "core/arrays_cuda.h"
-#include "splat_cuda.h"
+#include "arguments.cuh"
 
 namespace recon::gpu {
 namespace {
-
-gaussian_rows<float> rows_of(const std::vector<numbers>& p) {
-  expect(p.size() == 6, "six parameters expected");
-  const size_t n = p[0].shape(0);
-  expect(p[0].size() == 3 * n && p[1].size() == 3 * n && p[2].size() == 4 * n && p[3].size() == n &&
-             p[4].size() == 3 * n && (n == 0 || p[5].size() % (3 * n) == 0),
-         "Gaussian parameters disagree in their number of rows");
-  return {p[0].data(),
-          p[1].data(),
-          p[2].data(),
-          p[3].data(),
-          p[4].data(),
-          p[5].data(),
-          n == 0 ? 0 : int(p[5].size() / (3 * n))};
-}
-
-view<float> view_of(const host_array<const double>& camera, int degree, bool antialiased) {
-  expect(camera.size() == kViewNumbers, "camera must hold 23 numbers");
-  return view_from<float>(camera.data(), degree, antialiased);
-}
-
-int64_t check_records(const gaussian_rows<float>& g, size_t n, const numbers& records, int degree) {
-  expect(records.size() == n * kRecord, "records must be [rows, 12]");
-  expect(degree >= 0 && degree <= 3 && (n == 0 || (degree + 1) * (degree + 1) - 1 <= g.rest),
-         "not enough SH coefficients");
-  return int64_t(n);
-}
-
-tile_lists lists_of(int width, int height, const ids& tile_begin, const ids& row, const ids& slot) {
-  expect(width > 0 && height > 0 && width <= 32000 && height <= 32000 && row.size() == slot.size() &&
-             tile_begin.size() == size_t(tiles_across(width)) * tiles_down(height) + 1,
-         "tile lists do not belong to this picture");
-  return {width, height, ids_of(tile_begin), ids_of(row), ids_of(slot)};
-}
 
 void bind_rows(nb::module_& m) {
   m.def(
@@ -183,8 +146,11 @@ void bind_composite(nb::module_& m) {
 }  // namespace
 }  // namespace recon::gpu
 
+void bind_splat_normal_cuda(nanobind::module_& m);
+
 void bind_splat_cuda(nanobind::module_& m) {
   recon::gpu::bind_rows(m);
   recon::gpu::bind_lists(m);
   recon::gpu::bind_composite(m);
+  bind_splat_normal_cuda(m);
 }

@@ -10,8 +10,6 @@
 namespace recon::gpu {
 namespace {
 
-inline constexpr int kBuckets = kBatch / kWarp;
-
 template <int CH>
 struct backward_memory {
   entry batch[kBatch];
@@ -46,20 +44,6 @@ __device__ void find_states(backward_memory<CH>& memory, int count, int x0, int 
     const unsigned bits = __ballot_sync(kAllLanes, touched);
     if (lane_of(threadIdx.x) == 0) memory.touched[bucket][warp] = bits;
   }
-}
-
-// Pixels of a bucket as a list; returns how many. All lanes of the bucket's warp call it.
-template <int CH>
-__device__ int list_pixels(backward_memory<CH>& memory, int bucket) {
-  const int lane = lane_of(threadIdx.x);
-  int n = 0;
-  for (int w = 0; w < kWarps; ++w) {
-    const unsigned bits = memory.touched[bucket][w];
-    if (bits >> lane & 1) memory.list[bucket][n + __popc(bits & ((1u << lane) - 1))] = uint8_t(w * kWarp + lane);
-    n += __popc(bits);
-  }
-  __syncwarp();
-  return n;
 }
 
 // Second walk: lane l holds Gaussian l of the bucket and meets pixel s - l at step s.

@@ -67,28 +67,6 @@ __global__ void find_tiles(const uint32_t* sorted_tiles, const uint32_t* slot, c
     for (uint32_t t = here + 1; t <= tiles; ++t) tile_begin[t] = uint32_t(entries);
 }
 
-// Arrays of `count` numbers one behind the other, each on a 256-byte boundary.
-class pieces {
- public:
-  explicit pieces(void* memory) : at_(static_cast<char*>(memory)) {}
-  uint32_t* take(int64_t count) {
-    uint32_t* out = reinterpret_cast<uint32_t*>(at_);
-    at_ += bytes(count);
-    return out;
-  }
-  void* rest() const { return at_; }
-  static size_t bytes(int64_t count) { return (size_t(count) * sizeof(uint32_t) + 255) / 256 * 256; }
-
- private:
-  char* at_;
-};
-
-int bits_of(uint32_t largest) {
-  int bits = 1;
-  while (bits < 32 && largest >> bits) ++bits;
-  return bits;
-}
-
 }  // namespace
 
 size_t depth_scratch_bytes(int64_t rows) {

@@ -1,32 +1,12 @@
-// Products with the Jacobian of a picture, for second-order optimizers: J v, J^T W J v and diag(J^T W J).
-//
-// With log(alpha) = k0 + k1 dx + k2 dy + k3 dx^2 + k4 dx dy + k5 dy^2 around the centre of a Gaussian, everything about
-// its shape is six numbers k. So J v needs only their derivatives per (tile, Gaussian), and the diagonal of J^T W J,
-// squares of the full chain, splits too: with s = sum_c W_c (dC_c/dlog alpha)^2 it is a quadratic form in dk/dtheta
-// whose matrix holds the 15 moments of s up to fourth order. 3DGS-LM (Höllein et al., ICCV 2025, arXiv 2409.12892)
-// back-propagates every pair to all parameters there, and caches pairs; here they are recomputed in registers.
+// CPU rows and tiles of the products with the Jacobian of a picture: J v, J^T W J v and diag(J^T W J); see jacobian.h.
 #pragma once
-
-#include <array>
 
 #include "blocks.h"
 #include "composite.h"
-#include "core/dual.h"
+#include "jacobian.h"
 #include "project.h"
 
 namespace recon {
-
-// d(record) along a direction -> d(k), the derivative of the six coefficients of log(alpha).
-template <class F>
-RECON_HD void exponent_tangent(const F& A, const F& B, const F& C, const F& opacity, const F* t, F* k) {
-  using S = scalar_of<F>;
-  k[0] = t[kOpacity] / opacity;
-  k[1] = A * t[kMx] + B * t[kMy];
-  k[2] = B * t[kMx] + C * t[kMy];
-  k[3] = F(S(-0.5)) * t[kA];
-  k[4] = -t[kB];
-  k[5] = F(S(-0.5)) * t[kC];
-}
 
 // Adds `n` columns per row to memory.
 template <class P>
@@ -44,7 +24,6 @@ template <class P>
 void project_rows_tangent(const gaussian_rows<scalar_of<P>>& in, const gaussian_rows<scalar_of<P>>& v, int64_t rows,
                           const view<scalar_of<P>>& cam, const scalar_of<P>* records, scalar_of<P>* tangents) {
   using S = scalar_of<P>;
-  using D = dual<P>;
   constexpr int L = traits<P>::lanes;
   parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += L) {
@@ -56,36 +35,17 @@ void project_rows_tangent(const gaussian_rows<scalar_of<P>>& in, const gaussian_
       gaussian<P> G, t;
       load_gaussian(in, i, count, G);
       load_gaussian(v, i, count, t);
-      gaussian<D> dG;
-      for (int j = 0; j < 3; ++j) dG.mean[j] = D(G.mean[j], t.mean[j]);
-      for (int j = 0; j < 3; ++j) dG.log_scale[j] = D(G.log_scale[j], t.log_scale[j]);
-      for (int j = 0; j < 4; ++j) dG.quaternion[j] = D(G.quaternion[j], t.quaternion[j]);
-      dG.logit = D(G.logit, t.logit);
-      projection<D> p;
-      project_geometry(dG, cam, p);
-      const splat<D> s = project_forward(dG, cam, p);
-      D inverse_length, Y[16];
-      const vec3<D> d = view_direction(dG.mean, cam, inverse_length);
-      sh_basis(cam.degree, d.x, d.y, d.z, Y);
       const int used = sh_count(cam.degree) - 1;
-      P dc[3], rest[45], t_dc[3], t_rest[45], colour[3];
+      P dc[3], rest[45], t_dc[3], t_rest[45];
       load_rows<P>(in.sh0 + 3 * i, 3, count, 3, dc);
       load_rows<P>(v.sh0 + 3 * i, 3, count, 3, t_dc);
       if (used) load_rows<P>(in.sh_rest + int64_t(3) * in.rest * i, 3 * in.rest, count, 3 * used, rest);
       if (used) load_rows<P>(v.sh_rest + int64_t(3) * in.rest * i, 3 * in.rest, count, 3 * used, t_rest);
       const P zero(S(0));
-      for (int c = 0; c < 3; ++c) {
-        P raw = fma(dc[c], Y[0].v, P(S(0.5))), along = t_dc[c] * Y[0].v;
-        for (int k = 0; k < used; ++k) {
-          raw = fma(rest[3 * k + c], Y[k + 1].v, raw);
-          along = fma(rest[3 * k + c], Y[k + 1].d, fma(t_rest[3 * k + c], Y[k + 1].v, along));
-        }
-        colour[c] = select(raw > zero, along, zero);
-      }
+      P columns[kRecord];
+      record_tangent(G, t, cam, used, dc, t_dc, rest, t_rest, columns);
       P radius;
       load_rows<P>(records + i * kRecord + kRadius, kRecord, count, 1, &radius);
-      P columns[kRecord] = {s.mx.d,    s.my.d,    s.A.d,     s.B.d, s.C.d, s.opacity.d,
-                            colour[0], colour[1], colour[2], s.z.d, zero,  zero};
       for (int j = 0; j < kRecord; ++j) columns[j] = select(radius > zero, columns[j], zero);
       store_rows<P>(tangents + i * kRecord, kRecord, count, kRecord, columns);
     }
@@ -124,7 +84,7 @@ void project_rows_backward_add(const gaussian_rows<scalar_of<P>>& in, int64_t ro
   });
 }
 
-inline constexpr int kMoments = 15, kDiagonalSums = kMoments + 3, kDiagonalSlot = 24;
+inline constexpr int kDiagonalSlot = 24;
 
 // Moments per row -> adds diag(J^T W J) to `out`. Of the means, the part through the direction of view is left out.
 // Where `blocks` [rows][66] is given, the whole block of each Gaussian's geometry is added to it (see blocks.h).
@@ -133,55 +93,29 @@ void project_rows_diagonal(const gaussian_rows<scalar_of<P>>& in, int64_t rows, 
                            const scalar_of<P>* records, const scalar_of<P>* moments,
                            const gaussian_rows<scalar_of<P>>& out, scalar_of<P>* blocks) {
   using S = scalar_of<P>;
-  constexpr int L = traits<P>::lanes, kShape = 6, kTheta = kBlock;
-  constexpr int power_x[kShape] = {0, 1, 0, 2, 1, 0}, power_y[kShape] = {0, 0, 1, 0, 1, 2};
+  constexpr int L = traits<P>::lanes;
   parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += L) {
       const int count = int(to - i < L ? to - i : L);
       if (!any_visible<P>(records, i, count)) continue;
-      const P zero(S(0)), one(S(1));
+      const P zero(S(0));
       gaussian<P> G;
-      projection<P> p;
       load_gaussian(in, i, count, G);
-      project_geometry(G, cam, p);
       P record[kRecord], m[kDiagonalSums];
       load_rows<P>(records + i * kRecord, kRecord, count, kRecord, record);
       load_rows<P>(moments + i * kDiagonalSums, kDiagonalSums, count, kDiagonalSums, m);
       const auto drawn = record[kRadius] > zero;
-      P by[kShape][kTheta];  // d(record column)/d(theta): mean, log_scale, quaternion, logit
-      for (int j = 0; j < kShape; ++j) {
-        splat<P> unit;
-        unit.mx = unit.my = unit.A = unit.B = unit.C = unit.opacity = unit.z = zero;
-        *std::array<P*, kShape>{&unit.mx, &unit.my, &unit.A, &unit.B, &unit.C, &unit.opacity}[j] = one;
-        gaussian<P> g;
-        project_backward(G, cam, p, unit, g);
-        for (int t = 0; t < 3; ++t) by[j][t] = g.mean[t], by[j][3 + t] = g.log_scale[t];
-        for (int t = 0; t < 4; ++t) by[j][6 + t] = g.quaternion[t];
-        by[j][10] = g.logit;
-      }
       P k[kTheta][kShape], moved[kTheta][kShape], diagonal[kTheta];
+      exponent_jacobian(G, cam, record, k);
       for (int t = 0; t < kTheta; ++t) {
-        P along[kShape];
-        for (int j = 0; j < kShape; ++j) along[j] = by[j][t];
-        exponent_tangent(record[kA], record[kB], record[kC], record[kOpacity], along, k[t]);
-        for (int a = 0; a < kShape; ++a) {
-          moved[t][a] = zero;
-          for (int b = 0; b < kShape; ++b) {
-            const int x = power_x[a] + power_x[b], y = power_y[a] + power_y[b];
-            moved[t][a] = fma(m[(x + y) * (x + y + 1) / 2 + y], k[t][b], moved[t][a]);
-          }
-        }
-        diagonal[t] = zero;
-        for (int a = 0; a < kShape; ++a) diagonal[t] = fma(k[t][a], moved[t][a], diagonal[t]);
-        diagonal[t] = select(drawn, max(diagonal[t], zero), zero);
+        times_moments(m, k[t], moved[t]);
+        diagonal[t] = select(drawn, max(shape_product(k[t], moved[t]), zero), zero);
       }
       if (blocks) {
         P block[kTriangle];
         for (int t = 0, at = 0; t < kTheta; ++t) {
           for (int u = 0; u < t; ++u, ++at) {
-            P sum = zero;
-            for (int a = 0; a < kShape; ++a) sum = fma(k[u][a], moved[t][a], sum);
-            block[at] = select(drawn, sum, zero);
+            block[at] = select(drawn, shape_product(k[u], moved[t]), zero);
           }
           block[at++] = diagonal[t];
         }
@@ -202,6 +136,58 @@ void project_rows_diagonal(const gaussian_rows<scalar_of<P>>& in, int64_t rows, 
       }
       add_rows<P>(out.sh0 + 3 * i, 3, count, 3, squares);
       if (used) add_rows<P>(out.sh_rest + int64_t(3) * out.rest * i, 3 * out.rest, count, 3 * used, squares + 3);
+    }
+  });
+}
+
+// ---------------------------------------------------------------- blocks
+
+template <class P>
+inline void load_triangle(const scalar_of<P>* base, int count, P* out) {
+  for (int c = 0; c < kTriangle; c += 33) load_rows<P>(base + c, kTriangle, count, 33, out + c);
+}
+
+// The 11 numbers of each of `count` rows from `row` on.
+template <class P>
+inline void load_geometry(const gaussian_rows<scalar_of<P>>& in, int64_t row, int count, P* x) {
+  load_rows<P>(in.mean + 3 * row, 3, count, 3, x);
+  load_rows<P>(in.log_scale + 3 * row, 3, count, 3, x + 3);
+  load_rows<P>(in.quaternion + 4 * row, 4, count, 4, x + 6);
+  load_rows<P>(in.logit + row, 1, count, 1, x + 10);
+}
+
+// blocks [rows][66] plus a diagonal `added` -> factors, in place.
+template <class P>
+void factor_rows(const gaussian_rows<scalar_of<P>>& added, int64_t rows, scalar_of<P>* blocks) {
+  constexpr int L = traits<P>::lanes;
+  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += L) {
+      const int count = int(to - i < L ? to - i : L);
+      P a[kTriangle], x[kBlock];
+      load_triangle<P>(blocks + i * kTriangle, count, a);
+      load_geometry<P>(added, i, count, x);
+      for (int t = 0; t < kBlock; ++t) a[t * (t + 1) / 2 + t] = a[t * (t + 1) / 2 + t] + x[t];
+      block_factor(a);
+      for (int c = 0; c < kTriangle; c += 33) store_rows<P>(blocks + i * kTriangle + c, kTriangle, count, 33, a + c);
+    }
+  });
+}
+
+// Geometry of `x`, in place, through the factors.
+template <class P>
+void solve_rows(const scalar_of<P>* factors, int64_t rows, const gaussian_rows<scalar_of<P>>& x) {
+  constexpr int L = traits<P>::lanes;
+  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += L) {
+      const int count = int(to - i < L ? to - i : L);
+      P a[kTriangle], y[kBlock];
+      load_triangle<P>(factors + i * kTriangle, count, a);
+      load_geometry<P>(x, i, count, y);
+      block_solve(a, y);
+      store_rows<P>(x.mean + 3 * i, 3, count, 3, y);
+      store_rows<P>(x.log_scale + 3 * i, 3, count, 3, y + 3);
+      store_rows<P>(x.quaternion + 4 * i, 4, count, 4, y + 6);
+      store_rows<P>(x.logit + i, 1, count, 1, y + 10);
     }
   });
 }
@@ -236,25 +222,17 @@ void composite_tile_tangent(int tile, const scalar_of<P>* records, const scalar_
     exponent_tangent(r[kA], r[kB], r[kC], r[kOpacity], t, slope);
     P k[6];
     for (int i = 0; i < 6; ++i) k[i] = P(slope[i]);
-    const P zero{S(0)}, limit{S(kAlphaMax)};
     const P colour[3] = {P(r[kRed]), P(r[kGreen]), P(r[kBlue])}, change[3] = {P(t[kRed]), P(t[kGreen]), P(t[kBlue])};
     while (todo) {
       const int at = __builtin_ctzll(todo);
       todo &= todo - 1;
       const P dx = s.lane_x + P(s.block_x[at]) - wide.mx, dy = s.lane_y + P(s.block_y[at]) - wide.my;
-      const P T = load<P>(s.at(state::kT, at)), Tdot = load<P>(s.at(kTdot, at));
-      P raw;
-      const auto counts = blob_alpha(wide, dx, dy, T, raw);
-      const P alpha = select(counts, min(raw, limit), zero), weight = alpha * T;
-      const P log_change = fma(dx, fma(k[3], dx, fma(k[4], dy, k[1])), fma(dy, fma(k[5], dy, k[2]), k[0]));
-      const P alpha_change = select(counts & (raw <= limit), alpha * log_change, zero);
-      const P weight_change = fma(alpha_change, T, alpha * Tdot);
-      for (int c = 0; c < 3; ++c) {
-        S* u = s.at(state::kChannel + c, at);
-        store(u, fma(weight_change, colour[c], fma(weight, change[c], load<P>(u))));
-      }
-      store(s.at(state::kT, at), T - weight);
-      store(s.at(kTdot, at), Tdot - weight_change);
+      P T = load<P>(s.at(state::kT, at)), Tdot = load<P>(s.at(kTdot, at)), u[3];
+      for (int c = 0; c < 3; ++c) u[c] = load<P>(s.at(state::kChannel + c, at));
+      blend_tangent(wide, dx, dy, k, colour, change, T, Tdot, u);
+      for (int c = 0; c < 3; ++c) store(s.at(state::kChannel + c, at), u[c]);
+      store(s.at(state::kT, at), T);
+      store(s.at(kTdot, at), Tdot);
     }
   }
   const int64_t plane = int64_t(b.width) * b.height;
@@ -299,7 +277,7 @@ void composite_tile_moments(int tile, const scalar_of<P>* records, const bins& b
     const S* r = records + int64_t(b.row[e]) * kRecord;
     const blob<S> one = blob_of(r);
     const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
-    const P zero{S(0)}, one_{S(1)}, limit{S(kAlphaMax)};
+    const P zero{S(0)};
     const P colour[3] = {P(r[kRed]), P(r[kGreen]), P(r[kBlue])};
     P sum[kDiagonalSums];
     for (auto& x : sum) x = zero;
@@ -307,27 +285,11 @@ void composite_tile_moments(int tile, const scalar_of<P>* records, const bins& b
       const int k = __builtin_ctzll(todo);
       todo &= todo - 1;
       const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
-      const P T = load<P>(s.at(state::kT, k));
-      P raw;
-      const auto counts = blob_alpha(wide, dx, dy, T, raw);
-      const P alpha = select(counts, min(raw, limit), zero), weight = alpha * T, still = rcp(one_ - alpha);
-      P energy = zero;
-      for (int c = 0; c < 3; ++c) {
-        const P W = load<P>(s.at(kWeight + c, k)), R = load<P>(s.at(kStill + c, k)) - weight * colour[c];
-        store(s.at(kStill + c, k), R);
-        const P by_log = alpha * (T * colour[c] - R * still);
-        energy = fma(W * by_log, by_log, energy);
-        sum[kMoments + c] = fma(W * weight, weight, sum[kMoments + c]);
-      }
-      store(s.at(state::kT, k), T - weight);
-      // of[0] s, then s dx, s dy, s dx^2, s dx dy, s dy^2, ... : each order from the one before
-      P of[kMoments];
-      of[0] = select(counts & (raw <= limit), energy, zero);
-      for (int order = 1, at = 1; order <= 4; at += ++order) {
-        const P* before = of + at - order;
-        for (int i = 0; i < order; ++i) of[at + i] = before[i] * dx;
-        of[at + order] = before[order - 1] * dy;
-      }
+      P T = load<P>(s.at(state::kT, k)), W[3], R[3], of[kMoments];
+      for (int c = 0; c < 3; ++c) W[c] = load<P>(s.at(kWeight + c, k)), R[c] = load<P>(s.at(kStill + c, k));
+      moments_of(blend_energy(wide, dx, dy, colour, W, T, R, sum + kMoments), dx, dy, of);
+      for (int c = 0; c < 3; ++c) store(s.at(kStill + c, k), R[c]);
+      store(s.at(state::kT, k), T);
       for (int i = 0; i < kMoments; ++i) sum[i] = sum[i] + of[i];
     }
     sum_lanes<12>(sum, out);

@@ -56,4 +56,24 @@ struct backward_inputs {
 void composite_backward(const float* records, int64_t rows, const tile_lists& lists, const backward_inputs& in,
                         const uint32_t* order, const uint32_t* begin, float* sums, float* g_records, stream_t stream);
 
+// normal_rows.cu, normal_tiles.cu: products with the Jacobian J of a picture with three channels; see jacobian.h. The
+// order of every sum is fixed.
+void project_tangent(const gaussian_rows<float>& in, const gaussian_rows<float>& v, int64_t rows,
+                     const view<float>& cam, const float* records, float* tangents, stream_t stream);
+// J v [3][height][width] of compositing, times `weights` where not null.
+void composite_tangent(const float* records, const float* tangents, const tile_lists& lists, const float* background,
+                       const float* weights, float* out, stream_t stream);
+void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+                          const float* g_records, const gaussian_rows<float>& out, stream_t stream);
+// Sums per tile entry, `moments` [entries][18]; then, adding up those of a Gaussian, diag(J^T W J) is added to `out`, and
+// to `blocks` [rows][66], where not null, the blocks of geometry.
+void composite_moments(const float* records, const tile_lists& lists, const float* picture, const float* weights,
+                       float* moments, stream_t stream);
+void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+                      const uint32_t* order, const uint32_t* begin, const float* moments,
+                      const gaussian_rows<float>& out, float* blocks, stream_t stream);
+// Blocks plus a diagonal -> Cholesky factors, in place; a solve with them, in place.
+void factor_blocks(const gaussian_rows<float>& added, int64_t rows, float* blocks, stream_t stream);
+void solve_blocks(const float* factors, int64_t rows, const gaussian_rows<float>& x, stream_t stream);
+
 }  // namespace recon::gpu

@@ -7,6 +7,7 @@
 namespace recon::gpu {
 
 inline constexpr int kBatch = kTilePixels;
+inline constexpr int kBuckets = kBatch / kWarp;
 inline constexpr int kWarps = kTilePixels / kWarp;
 inline constexpr int kWarpWidth = 8, kWarpHeight = 4;
 
@@ -41,6 +42,20 @@ __device__ inline bool reaches(const blob<float>& b, float x, float y) {
 __device__ inline unsigned reaching(const entry* batch, int group, int count, float x, float y) {
   const int i = group + lane_of(threadIdx.x);
   return __ballot_sync(kAllLanes, i < count && reaches(batch[i].shape, x, y));
+}
+
+// For walks a thread per Gaussian: the pixels that a bucket of 32 Gaussians touches as a list; returns how many. All lanes of the bucket's warp call it.
+template <class Memory>
+__device__ int list_pixels(Memory& memory, int bucket) {
+  const int lane = lane_of(threadIdx.x);
+  int n = 0;
+  for (int w = 0; w < kWarps; ++w) {
+    const unsigned bits = memory.touched[bucket][w];
+    if (bits >> lane & 1) memory.list[bucket][n + __popc(bits & ((1u << lane) - 1))] = uint8_t(w * kWarp + lane);
+    n += __popc(bits);
+  }
+  __syncwarp();
+  return n;
 }
 
 }  // namespace recon::gpu

@@ -7,6 +7,7 @@ They take scratch memory from torch's caching allocator and run on torch's curre
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from functools import lru_cache
 from types import ModuleType
@@ -28,10 +29,27 @@ def problem() -> str | None:
         return f"this PyTorch ({torch.__version__}) is a build without CUDA; install one with it: pip install torch"
     if not torch.cuda.is_available():
         return "PyTorch finds no NVIDIA GPU; look at nvidia-smi, and at the driver's version"
-    if module() is None:
+    if backend() is None:
         return ("Recon was installed without its CUDA kernels; put nvcc on PATH (CUDA toolkit, or pip install "
-                "nvidia-cuda-nvcc) and install Recon again")
+                "nvidia-cuda-nvcc) and install Recon again, or install gsplat: pip install gsplat (slower)")
     return None
+
+
+def backend() -> str | None:
+    """Whose kernels work on a GPU: "recon", else "gsplat" where that is installed, else None.
+
+    RECON_CUDA_BACKEND=recon or gsplat chooses by name.
+    """
+    wanted = os.environ.get("RECON_CUDA_BACKEND", "")
+    there = {"recon": module() is not None, "gsplat": importlib.util.find_spec("gsplat") is not None}
+    return next((name for name in ([wanted] if wanted else there) if there.get(name)), None)
+
+
+@lru_cache(maxsize=1)
+def _gsplat() -> Any:
+    from recon.ops.gsplat_backend import GsplatBackend
+
+    return GsplatBackend(importlib.import_module("gsplat"))
 
 
 @lru_cache(maxsize=1)
@@ -65,13 +83,13 @@ def none(device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def kernels_for(tensor: Tensor) -> Any | None:
-    """The CUDA kernels for a tensor on a GPU, None for one on the processor.
+    """The CUDA kernels for a tensor on a GPU (or what takes their place), None for one on the processor.
 
     Raises CudaMissing with what to do where the tensor is on a GPU and there are no kernels.
     """
     if tensor.device.type != "cuda":
         return None
-    found = module()
-    if found is None:
+    name = backend()
+    if name is None:
         raise CudaMissing(f"cannot work on {tensor.device}: {problem()}")
-    return found
+    return _gsplat() if name == "gsplat" else module()

@@ -1,4 +1,4 @@
-"""FlexiCubes: a differentiable mesh from values on a grid, by dual marching cubes with weights. Kernel: cuda/iso.
+"""FlexiCubes: a differentiable mesh from values on a grid, by dual marching cubes with weights. Kernels: cuda/iso.
 
 Source: Shen et al., "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization", SIGGRAPH 2023, arXiv
 2308.05371. Differences: raw weights are mapped to used ones inside the op and only where the surface is; where the
@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops.checks import expect_tensor, place_of
+from recon.ops.flexicubes_cuda import kernels_of
 from recon.ops.native import native
 
 WEIGHTS = 21  # per cube: alpha of 8 corners, beta of 12 edges, gamma
@@ -56,12 +57,13 @@ def dual_topology(values: Tensor) -> DualTopology:
     """Dual vertices and quads of the surface between values < 0 (inside) and >= 0.
 
     values [nz, ny, nx] float32 or float64, finite, 2 or more along each axis. Manifold for every sign pattern; closed
-    unless the surface leaves the grid (no cube of the outermost layer may then be crossed on the border).
+    unless the surface leaves the grid (no cube of the outermost layer may then be crossed on the border). Of values on
+    a GPU it is found on the processor, which waits for them.
     Raises ValueError or TypeError naming the argument.
     """
     _check_grid(values)
-    cube, members, quads = native.dual_topology(values.detach())
-    return DualTopology(torch.from_numpy(cube), torch.from_numpy(members), torch.from_numpy(quads))
+    found = native.dual_topology(values.detach().cpu())
+    return DualTopology(*(torch.from_numpy(a).to(values.device) for a in found))
 
 
 def flexicubes(
@@ -85,9 +87,9 @@ def flexicubes(
     _check_grid(values)
     nz, ny, nx = values.shape
     if deformation is not None:
-        expect_tensor("deformation", deformation, values.dtype, (nz, ny, nx, 3))
+        expect_tensor("deformation", deformation, values.dtype, (nz, ny, nx, 3), on=place_of(values))
     if weights is not None:
-        expect_tensor("weights", weights, values.dtype, ((nz - 1) * (ny - 1) * (nx - 1), WEIGHTS))
+        expect_tensor("weights", weights, values.dtype, ((nz - 1) * (ny - 1) * (nx - 1), WEIGHTS), on=place_of(values))
     if split not in ("centre", "diagonal"):
         raise ValueError(f'split must be "centre" or "diagonal", got "{split}"')
     place = (_numbers("origin", origin), _numbers("spacing", spacing))
@@ -102,9 +104,9 @@ def triangles(topology: DualTopology, weights: Tensor | None, split: str) -> Ten
     """Faces [f, 3] int32 of the quads, see ``flexicubes``."""
     a, b, c, d = topology.quads.unbind(1)
     if split == "centre":
-        middle = torch.arange(len(a), dtype=torch.int32) + len(topology.cube)
+        middle = torch.arange(len(a), dtype=torch.int32, device=a.device) + len(topology.cube)
         return torch.stack([a, b, middle, b, c, middle, c, d, middle, d, a, middle], dim=1).reshape(-1, 3)
-    along_ac = torch.zeros(len(a), dtype=torch.bool)
+    along_ac = torch.zeros(len(a), dtype=torch.bool, device=a.device)
     if weights is not None:
         gamma = 0.99 * weights.detach()[topology.cube.long(), 20].sigmoid() + 0.005
         along_ac = gamma[a.long()] * gamma[c.long()] > gamma[b.long()] * gamma[d.long()]
@@ -135,13 +137,12 @@ class _Vertices(torch.autograd.Function):
         deformed = None
         if deformation is not None:
             deformed = torch.empty_like(deformation)
-            native.deform_grid(deformation.detach(), *place, deformed)
+            kernels_of(values).deform_grid(deformation.detach(), *place, deformed)
         n, q = len(topology.cube), len(topology.quads)
-        vertices = torch.empty(n + (q if centres else 0), 3, dtype=values.dtype)
-        deviation = torch.empty(n, dtype=values.dtype)
-        native.flexible_vertices(
-            values.detach(), *place, deformed, _plain(weights), topology.cube.numpy(), topology.members.numpy(),
-            topology.quads.numpy(), vertices[:n], deviation, vertices[n:] if centres else None)
+        vertices, deviation = values.new_empty(n + (q if centres else 0), 3), values.new_empty(n)
+        kernels_of(values).flexible_vertices(
+            values.detach(), *place, deformed, _plain(weights), topology.cube, topology.members, topology.quads,
+            vertices[:n], deviation, vertices[n:] if centres else None)
         ctx.save_for_backward(values, weights, deformed, vertices)
         ctx.topology, ctx.place, ctx.centres = topology, place, centres
         return vertices, deviation
@@ -154,13 +155,14 @@ class _Vertices(torch.autograd.Function):
         g_values = torch.zeros_like(values)
         g_deformation = torch.zeros_like(deformed) if ctx.needs_input_grad[1] else None
         g_weights = torch.zeros_like(weights) if ctx.needs_input_grad[2] else None
-        native.flexible_vertices_backward(
-            values.detach(), *ctx.place, deformed, _plain(weights), ctx.topology.cube.numpy(),
-            ctx.topology.members.numpy(), ctx.topology.quads.numpy(), vertices.detach()[:n], g_all[:n].clone(),
+        kernels = kernels_of(values)
+        kernels.flexible_vertices_backward(
+            values.detach(), *ctx.place, deformed, _plain(weights), ctx.topology.cube, ctx.topology.members,
+            ctx.topology.quads, vertices.detach()[:n], g_all[:n].clone(),
             None if g_deviation is None else g_deviation.contiguous(), g_all[n:] if ctx.centres else None,
             g_values, g_deformation, g_weights)
         if g_deformation is not None:
-            native.deform_grid_backward(deformed, *ctx.place, g_deformation)
+            kernels.deform_grid_backward(deformed, *ctx.place, g_deformation)
         return g_values, g_deformation, g_weights, None, None, None
 
 
@@ -168,9 +170,9 @@ class _SignChange(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         gradient = torch.empty_like(values)
-        loss = native.sign_change(values.detach(), gradient)
+        loss = kernels_of(values).sign_change(values.detach(), gradient)
         ctx.save_for_backward(gradient)
-        return values.new_tensor(loss)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, g_loss: Tensor) -> Tensor:
@@ -189,7 +191,7 @@ def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _check_grid(values: Tensor) -> None:
-    expect_tensor("values", values, _FLOAT, ("nz", "ny", "nx"))
+    expect_tensor("values", values, _FLOAT, ("nz", "ny", "nx"), on=place_of(values))
     if min(values.shape) < 2:
         raise ValueError(f"values must have 2 or more points along each axis, got {list(values.shape)}")
     if values.numel() >= 1 << 29:

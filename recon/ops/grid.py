@@ -1,4 +1,4 @@
-"""Looking up voxel grids and their factorisations. CPU kernel: cuda/grid.
+"""Looking up voxel grids and their factorisations. Kernels: cuda/grid; on CUDA float32.
 
 Points are in unit coordinates, 0..1 over the region; nodes lie on its corners (align-corners). Vector-matrix and
 tri-vector (CP) products: Chen et al., "TensoRF", ECCV 2022, arXiv 2203.09517. Hash grid: Mueller et al., "Instant
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.ops.checks import expect_tensor
-from recon.ops.native import native
+from recon.ops.checks import expect_tensor, place_of
+from recon.ops.grid_cuda import kernels_of
 from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
@@ -55,8 +55,8 @@ class _Lookup(torch.autograd.Function):
         return None, None, None, None, *(b if told else None for b, told in buffers)
 
 
-def _points(u: Tensor, dtype: torch.dtype) -> Tensor:
-    expect_tensor("u", u, dtype, ("n", 3))
+def _points(u: Tensor, dtype: torch.dtype, on: torch.device) -> Tensor:
+    expect_tensor("u", u, dtype, ("n", 3), on=on)
     return u.detach()
 
 
@@ -65,9 +65,11 @@ def trilinear(values: Tensor, u: Tensor) -> Tensor:
 
     float32 or float64. Raises ValueError or TypeError naming the argument.
     """
-    expect_tensor("values", values, FLOATS, ("x", "y", "z", "channels"))
-    at, plain = _points(u, values.dtype), values.detach()
-    return _Lookup.apply(lambda u, out: native.grid_trilinear(plain, u, out), native.grid_trilinear_backward,
+    on = place_of(values)
+    expect_tensor("values", values, FLOATS, ("x", "y", "z", "channels"), on=on)
+    at, plain = _points(u, values.dtype, on), values.detach()
+    kernels = kernels_of(values)
+    return _Lookup.apply(lambda u, out: kernels.grid_trilinear(plain, u, out), kernels.grid_trilinear_backward,
                          at, values.shape[3], values)
 
 
@@ -76,20 +78,24 @@ def vector_matrix(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
 
     planes [3, nodes, nodes, rank], lines [3, nodes, rank], u [n, 3]; eq. (5) of TensoRF.
     """
-    expect_tensor("planes", planes, FLOATS, (3, "nodes", "nodes", "rank"))
-    expect_tensor("lines", lines, planes.dtype, (3, planes.shape[1], planes.shape[3]))
-    at, p, v = _points(u, planes.dtype), planes.detach(), lines.detach()
-    return _Lookup.apply(lambda u, out: native.grid_vector_matrix(p, v, u, out),
-                         lambda u, g, gp, gv: native.grid_vector_matrix_backward(p, v, u, g, gp, gv),
+    on = place_of(planes)
+    expect_tensor("planes", planes, FLOATS, (3, "nodes", "nodes", "rank"), on=on)
+    expect_tensor("lines", lines, planes.dtype, (3, planes.shape[1], planes.shape[3]), on=on)
+    at, p, v = _points(u, planes.dtype, on), planes.detach(), lines.detach()
+    kernels = kernels_of(planes)
+    return _Lookup.apply(lambda u, out: kernels.grid_vector_matrix(p, v, u, out),
+                         lambda u, g, gp, gv: kernels.grid_vector_matrix_backward(p, v, u, g, gp, gv),
                          at, 3 * lines.shape[2], planes, lines)
 
 
 def tri_vector(lines: Tensor, u: Tensor) -> Tensor:
     """Products of three vectors, lines [3, nodes, rank] at u [n, 3] -> [n, rank]; differentiable in lines."""
-    expect_tensor("lines", lines, FLOATS, (3, "nodes", "rank"))
-    at, v = _points(u, lines.dtype), lines.detach()
-    return _Lookup.apply(lambda u, out: native.grid_tri_vector(v, u, out),
-                         lambda u, g, into: native.grid_tri_vector_backward(v, u, g, into),
+    on = place_of(lines)
+    expect_tensor("lines", lines, FLOATS, (3, "nodes", "rank"), on=on)
+    at, v = _points(u, lines.dtype, on), lines.detach()
+    kernels = kernels_of(lines)
+    return _Lookup.apply(lambda u, out: kernels.grid_tri_vector(v, u, out),
+                         lambda u, g, into: kernels.grid_tri_vector_backward(v, u, g, into),
                          at, lines.shape[2], lines)
 
 
@@ -99,10 +105,12 @@ def hash_grid(table: Tensor, nodes: Sequence[int], u: Tensor) -> Tensor:
     table [levels, slots, features], slots a power of two; nodes: of each level along an axis (levels that fit are
     stored densely); u [n, 3].
     """
-    expect_tensor("table", table, FLOATS, (len(nodes), "slots", "features"))
-    at, plain, levels = _points(u, table.dtype), table.detach(), list(nodes)
-    return _Lookup.apply(lambda u, out: native.grid_hash(plain, levels, u, out),
-                         lambda u, g, into: native.grid_hash_backward(levels, u, g, into),
+    on = place_of(table)
+    expect_tensor("table", table, FLOATS, (len(nodes), "slots", "features"), on=on)
+    at, plain, levels = _points(u, table.dtype, on), table.detach(), list(nodes)
+    kernels = kernels_of(table)
+    return _Lookup.apply(lambda u, out: kernels.grid_hash(plain, levels, u, out),
+                         lambda u, g, into: kernels.grid_hash_backward(levels, u, g, into),
                          at, table.shape[0] * table.shape[2], table)
 
 
@@ -113,11 +121,13 @@ def local_tensors(lines: Tensor, table: Tensor, half: float, u: Tensor) -> Tenso
     (0.5 < half <= 1) to both sides of their centre and are blended linearly where they overlap. Sites without a tensor
     count as zero. Gao et al., "Strivec", ICCV 2023, arXiv 2307.13226.
     """
-    expect_tensor("lines", lines, FLOATS, ("tensors", 3, "nodes", "rank"))
-    expect_tensor("table", table, torch.int32, ("x", "y", "z"))
-    at, v = _points(u, lines.dtype), lines.detach()
-    return _Lookup.apply(lambda u, out: native.grid_local(v, table, half, u, out),
-                         lambda u, g, into: native.grid_local_backward(v, table, half, u, g, into),
+    on = place_of(lines)
+    expect_tensor("lines", lines, FLOATS, ("tensors", 3, "nodes", "rank"), on=on)
+    expect_tensor("table", table, torch.int32, ("x", "y", "z"), on=on)
+    at, v = _points(u, lines.dtype, on), lines.detach()
+    kernels = kernels_of(lines)
+    return _Lookup.apply(lambda u, out: kernels.grid_local(v, table, half, u, out),
+                         lambda u, g, into: kernels.grid_local_backward(v, table, half, u, g, into),
                          at, lines.shape[3], lines)
 
 

@@ -1,4 +1,4 @@
-"""One number and its gradient from dense grids of growing resolution. CPU kernel: cuda/grid/sum.cpp.
+"""One number and its gradient from dense grids of growing resolution. Kernels: cuda/grid.
 
 value(u) = sum over levels of trilinear(level, u) / (nodes - 1). Both value and gradient are linear in the nodes, so
 that losses of gradients (normals, eikonal) need no second derivatives; coarse levels carry changes far at once.
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.ops.checks import expect_tensor
-from recon.ops.native import native
+from recon.ops.checks import expect_tensor, place_of
+from recon.ops.grid_cuda import kernels_of
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -28,7 +28,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, u: Tensor, nodes: list[int]) -> tuple[Tensor, Tensor]:
         out, gradient = u.new_empty(len(u)), torch.empty_like(u)
-        native.grid_sum(values.detach(), nodes, u, out, gradient)
+        kernels_of(u).grid_sum(values.detach(), nodes, u, out, gradient)
         ctx.values, ctx.nodes = values, nodes
         ctx.save_for_backward(u)
         return out, gradient
@@ -40,7 +40,7 @@ class _Sum(torch.autograd.Function):
         if values.is_leaf and values.grad is None:
             values.grad = torch.zeros_like(values)
         into = values.grad if values.is_leaf else torch.zeros_like(values)
-        native.grid_sum_backward(ctx.nodes, u, g_out.contiguous(), g_gradient.contiguous(), into)
+        kernels_of(u).grid_sum_backward(ctx.nodes, u, g_out.contiguous(), g_gradient.contiguous(), into)
         return None if values.is_leaf else into, None, None
 
 
@@ -51,8 +51,9 @@ def grid_sum(values: Tensor, nodes: Sequence[int], u: Tensor) -> tuple[Tensor, T
     ``node_count``: levels behind are left alone. Differentiable in values: a leaf's ``grad`` is added to directly.
     float32 or float64. Raises ValueError or TypeError naming the argument.
     """
-    expect_tensor("values", values, FLOATS, ("m",))
-    expect_tensor("u", u, values.dtype, ("n", 3))
+    on = place_of(values)
+    expect_tensor("values", values, FLOATS, ("m",), on=on)
+    expect_tensor("u", u, values.dtype, ("n", 3), on=on)
     levels = [int(n) for n in nodes]
     if not all(2 <= n <= 2048 for n in levels):
         raise ValueError(f"nodes must be 2 to 2048 of each level, got {levels}")

@@ -1,4 +1,4 @@
-"""Ray marching: samples in occupied cells, and volume rendering of packed samples. CPU kernel: cuda/march.
+"""Ray marching: samples in occupied cells, and volume rendering of packed samples. Kernels: cuda/march.
 
 Density is activated after interpolation, alpha = 1 - exp(-softplus(raw + shift) delta): Sun, Sun, Chen, "Direct voxel
 grid optimization", CVPR 2022, arXiv 2111.11215. Distortion: Barron et al., "Mip-NeRF 360", CVPR 2022, arXiv
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-from recon.ops.checks import expect_tensor
-from recon.ops.native import native
+from recon.ops.checks import expect_tensor, place_of
+from recon.ops.march_cuda import kernels_of
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -44,8 +44,8 @@ class Blended(NamedTuple):
 def distances(occupied: Tensor) -> Tensor:
     """Occupied cells [x, y, z] bool -> uint8: 0 where occupied, else cells to the nearest occupied one, at most 255."""
     cells = occupied.to(torch.uint8).contiguous()
-    expect_tensor("occupied", cells, torch.uint8, ("x", "y", "z"))
-    native.march_distances(cells)
+    expect_tensor("occupied", cells, torch.uint8, ("x", "y", "z"), on=place_of(cells))
+    kernels_of(cells).march_distances(cells)
     return cells
 
 
@@ -54,25 +54,27 @@ def sample(origin: Tensor, direction: Tensor, offset: Tensor, box: Tensor, cells
     """Points every ``step`` along rays, in occupied cells only.
 
     origin, direction [n, 3] float32, unit directions; offset [n] in 0..1, how far into the first step a ray begins;
-    box [7]: low and high corner in the world and the margin that the outside is contracted into (0 = nothing outside);
-    cells from ``distances``, over unit coordinates; near, far, step in scene units. Where there is an outside, steps
-    grow with the maximum norm of the normalised position. Raises ValueError or TypeError naming the argument.
+    box [7], on the CPU always: low and high corner in the world and the margin that the outside is contracted into (0 =
+    nothing outside); cells from ``distances``, over unit coordinates; near, far, step in scene units. Where there is an
+    outside, steps grow with the maximum norm of the normalised position. Raises ValueError or TypeError naming the
+    argument.
     """
+    on = place_of(origin)
     for name, tensor in (("origin", origin), ("direction", direction)):
-        expect_tensor(name, tensor, torch.float32, ("n", 3))
-    expect_tensor("offset", offset, torch.float32, (len(origin),))
+        expect_tensor(name, tensor, torch.float32, ("n", 3), on=on)
+    expect_tensor("offset", offset, torch.float32, (len(origin),), on=on)
     expect_tensor("box", box, torch.float32, (7,))
-    expect_tensor("cells", cells, torch.uint8, ("x", "y", "z"))
-    position, t, offsets = native.march_sample(origin, direction, offset, box, cells, near, far, step)
-    return Samples(torch.from_numpy(position), torch.from_numpy(t), torch.from_numpy(offsets))
+    expect_tensor("cells", cells, torch.uint8, ("x", "y", "z"), on=on)
+    return Samples(*kernels_of(origin).march_sample(origin, direction, offset, box, cells, near, far, step))
 
 
 def weights(raw: Tensor, offsets: Tensor, *, delta: float, shift: float, end: float = 1e-4) -> Tensor:
     """Weight of every sample [m] in its ray's colour; 0 behind where the transmittance is below ``end``."""
-    expect_tensor("raw", raw, FLOATS, ("m",))
-    expect_tensor("offsets", offsets, torch.int32, ("n",))
+    on = place_of(raw)
+    expect_tensor("raw", raw, FLOATS, ("m",), on=on)
+    expect_tensor("offsets", offsets, torch.int32, ("n",), on=on)
     out = torch.empty_like(raw)
-    native.march_weights(raw.detach(), offsets, delta, shift, end, out)
+    kernels_of(raw).march_weights(raw.detach(), offsets, delta, shift, end, out)
     return out
 
 
@@ -82,8 +84,8 @@ class _Composite(torch.autograd.Function):
                 delta: float, shift: float) -> tuple[Tensor, ...]:
         n = len(offsets) - 1
         rgb, depth, through, distortion = raw.new_empty(n, 3), raw.new_empty(n), raw.new_empty(n), raw.new_empty(n)
-        native.march_composite(raw.detach(), t, offsets, colour.detach(), index, background, delta, shift, rgb, depth,
-                               through, distortion)
+        kernels_of(raw).march_composite(raw.detach(), t, offsets, colour.detach(), index, background, delta, shift,
+                                        rgb, depth, through, distortion)
         ctx.save_for_backward(raw, colour, t, offsets, index, background)
         ctx.constants = delta, shift
         ctx.mark_non_differentiable(depth)
@@ -95,8 +97,8 @@ class _Composite(torch.autograd.Function):
         raw, colour, t, offsets, index, background = ctx.saved_tensors
         g_rgb, _, g_through, g_distortion = (g.contiguous() for g in gradients)
         g_raw, g_colour = torch.empty_like(raw), torch.empty_like(colour)
-        native.march_composite_backward(raw.detach(), t, offsets, colour.detach(), index, background, *ctx.constants,
-                                        g_rgb, g_through, g_distortion, g_raw, g_colour)
+        kernels_of(raw).march_composite_backward(raw.detach(), t, offsets, colour.detach(), index, background,
+                                                 *ctx.constants, g_rgb, g_through, g_distortion, g_raw, g_colour)
         return g_raw, g_colour, None, None, None, None, None, None
 
 
@@ -108,12 +110,13 @@ def composite(raw: Tensor, colour: Tensor, t: Tensor, offsets: Tensor, index: Te
     and are black themselves: leave out only what weighs next to nothing); background [3]; delta: optical length of a
     step; shift is added to raw. float32, or float64 for gradient checks. Raises ValueError or TypeError.
     """
-    expect_tensor("raw", raw, FLOATS, ("m",))
-    expect_tensor("t", t, raw.dtype, (len(raw),))
-    expect_tensor("offsets", offsets, torch.int32, ("n",))
-    expect_tensor("index", index, torch.int32, ("k",))
-    expect_tensor("colour", colour, raw.dtype, (len(index), 3))
-    expect_tensor("background", background, raw.dtype, (3,))
+    on = place_of(raw)
+    expect_tensor("raw", raw, FLOATS, ("m",), on=on)
+    expect_tensor("t", t, raw.dtype, (len(raw),), on=on)
+    expect_tensor("offsets", offsets, torch.int32, ("n",), on=on)
+    expect_tensor("index", index, torch.int32, ("k",), on=on)
+    expect_tensor("colour", colour, raw.dtype, (len(index), 3), on=on)
+    expect_tensor("background", background, raw.dtype, (3,), on=on)
     return Blended(*_Composite.apply(raw, colour, t, offsets, index, background, delta, shift))
 
 

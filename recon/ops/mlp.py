@@ -1,4 +1,4 @@
-"""A small fully connected network, forward and backward in one kernel each. CPU kernel: cuda/mlp.
+"""A small fully connected network, forward and backward in one kernel each. Kernels: cuda/mlp.
 
 Hidden layers are rectified. All weights are one flat parameter, layer after layer: weights [in, out], then biases
 [out].
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.ops.checks import expect_tensor
-from recon.ops.native import native
+from recon.ops.checks import expect_tensor, place_of
+from recon.ops.mlp_cuda import kernels_of
 from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
@@ -40,7 +40,7 @@ class _Mlp(torch.autograd.Function):
     def forward(ctx: Any, parameters: Tensor, x: Tensor, shared: Tensor, row: Tensor, sizes: list[int],
                 squash: bool) -> Tensor:
         out = x.new_empty(len(x), sizes[-1])
-        native.mlp_forward(sizes, parameters.detach(), x.detach(), shared, row, squash, out)
+        kernels_of(x).mlp_forward(sizes, parameters.detach(), x.detach(), shared, row, squash, out)
         ctx.save_for_backward(parameters, x, shared, row)
         ctx.network = sizes, squash
         return out
@@ -54,8 +54,8 @@ class _Mlp(torch.autograd.Function):
         if rows is not None:  # the others (behind what is opaque) need not be computed again
             x, row, g_out = x.detach()[rows], row[rows] if len(row) else row, g_out[rows]
         g_x = torch.empty_like(x)
-        native.mlp_backward(sizes, parameters.detach(), x.detach(), shared, row, squash, g_out.contiguous(), g_x,
-                            g_parameters)
+        kernels_of(x).mlp_backward(sizes, parameters.detach(), x.detach(), shared, row, squash, g_out.contiguous(),
+                                   g_x, g_parameters)
         if rows is not None:
             g_x = g_x.new_zeros(len(ctx.saved_tensors[1]), x.shape[1]).index_copy_(0, rows, g_x)
         return g_parameters, g_x, None, None, None, None
@@ -69,14 +69,15 @@ def mlp(parameters: Tensor, sizes: Sequence[int], x: Tensor, shared: Tensor | No
     [rays, sizes[0] - a], row [n] int32), so that what is equal along a ray is stored once; it gets no gradient.
     ``squash`` puts a sigmoid behind the outputs. float32 or float64. Raises ValueError or TypeError.
     """
-    expect_tensor("parameters", parameters, FLOATS, (parameter_count(sizes),))
-    expect_tensor("x", x, parameters.dtype, ("n", "inputs"))
+    on = place_of(parameters)
+    expect_tensor("parameters", parameters, FLOATS, (parameter_count(sizes),), on=on)
+    expect_tensor("x", x, parameters.dtype, ("n", "inputs"), on=on)
     if shared is None or row is None:
-        shared, row = x.new_empty(0, 0), torch.empty(0, dtype=torch.int32)
-        expect_tensor("x", x, parameters.dtype, ("n", sizes[0]))
+        shared, row = x.new_empty(0, 0), torch.empty(0, dtype=torch.int32, device=on)
+        expect_tensor("x", x, parameters.dtype, ("n", sizes[0]), on=on)
     else:
-        expect_tensor("shared", shared, parameters.dtype, ("rays", sizes[0] - x.shape[1]))
-        expect_tensor("row", row, torch.int32, (len(x),))
+        expect_tensor("shared", shared, parameters.dtype, ("rays", sizes[0] - x.shape[1]), on=on)
+        expect_tensor("row", row, torch.int32, (len(x),), on=on)
     return _Mlp.apply(parameters, x, shared.detach(), row, list(sizes), squash)
 
 

@@ -189,7 +189,7 @@ def reference(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, mask: 
 
 def reference_ssim_map(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of every pixel by five explicit 2D convolutions."""
-    taps = torch.exp(-torch.arange(-5, 6, dtype=x.dtype) ** 2 / (2 * 1.5**2))
+    taps = torch.exp(-torch.arange(-5, 6, dtype=x.dtype, device=x.device) ** 2 / (2 * 1.5**2))
     taps = taps / taps.sum()
     window = (taps[:, None] * taps).expand(len(x), 1, 11, 11)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon.ops import cuda
+from recon.ops.gsplat_backend import GsplatBackend, GsplatKernels, GsplatLists
 from recon.ops.native import native
 from recon.ops.splat_cuda import Lists, SplatKernels
 from recon.types import Camera
@@ -68,8 +69,15 @@ def _kernels_of(tensor: Tensor) -> tuple[Any, Any, Any, Any, Any]:
         return _kernels(tensor.dtype)
     if tensor.dtype != torch.float32:
         raise TypeError(f"on CUDA splatting takes float32, got {tensor.dtype}")
-    k = SplatKernels(module, deterministic=cuda.deterministic())
-    return k.project, k.project_backward, k.composite, k.composite_backward, Lists
+    k = _on_cuda(module)
+    lists = GsplatLists if isinstance(k, GsplatKernels) else Lists
+    return k.project, k.project_backward, k.composite, k.composite_backward, lists
+
+
+def _on_cuda(module: Any) -> SplatKernels | GsplatKernels:
+    if isinstance(module, GsplatBackend):
+        return module.splat
+    return SplatKernels(module, deterministic=cuda.deterministic())
 
 
 class _Project(torch.autograd.Function):
@@ -168,7 +176,7 @@ class _Composite(torch.autograd.Function):
         transmittance = records.new_empty((height, width))
         kernels = _kernels_of(records)
         # On CUDA lists are tensors, and torch's allocator keeps their memory for the next picture.
-        loan = kernels[4]() if kernels[4] is Lists else _Loan(records.dtype)
+        loan = kernels[4]() if kernels[4] in (Lists, GsplatLists) else _Loan(records.dtype)
         lists = loan.lists if isinstance(loan, _Loan) else loan
         kernels[2](lists, records, width, height, background.detach(), picture, transmittance)
         ctx.save_for_backward(records, background, picture, transmittance)
@@ -233,7 +241,7 @@ def project_backward_adam_(params: Sequence[Tensor], ms: Sequence[Tensor], vs: S
     refused: int | Tensor
     module = cuda.kernels_for(records)
     if module is not None:
-        refused = SplatKernels(module).update(
+        refused = _on_cuda(module).update(
             rows, ms, vs, rates, numbers, settings.degree, settings.antialiased, records, g_records, *extra, beta1,
             beta2, eps, step)
     else:

@@ -1,9 +1,9 @@
-"""Products with the Jacobian J of a splatted picture: J v, J^T u, J^T W J v, diag(J^T W J). CPU kernels: cuda/splat.
+"""Products with the Jacobian J of a splatted picture: J v, J^T u, J^T W J v, diag(J^T W J). Kernels: cuda/splat.
 
 J is d(picture)/d(parameters); it is never formed. Sources: Höllein, Božič, Zollhöfer, Nießner, "3DGS-LM", ICCV 2025,
 arXiv 2409.12892, for the products per pixel; differences: nothing is cached but the tile lists (alphas are recomputed
 in registers, which costs less here than reading them), J v and J^T u of a tile follow each other while its pixels are
-in the cache, and the diagonal comes from 15 moments per (tile, Gaussian), see cuda/splat/normal.h.
+in the cache, and the diagonal comes from 15 moments per (tile, Gaussian), see cuda/splat/jacobian.h.
 """
 
 from __future__ import annotations
@@ -14,14 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops import cuda
+from recon.ops.checks import expect_tensor, place_of
 from recon.ops.native import native
-from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, camera_numbers
+from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, _kernels_of, camera_numbers
+from recon.ops.splat_normal_cuda import NormalKernels
 from recon.types import Camera
 
 Rows = Sequence[Tensor]
 BLOCK = 66  # lower triangle of 11 x 11
 _ROOM: dict[str, Any] = {}
+
+
+def _kernel_of(tensor: Tensor, name: str) -> Any:
+    """A kernel for a tensor's number type on its device."""
+    if tensor.dtype == torch.float64:
+        return getattr(native, name + "_f64")
+    module = cuda.kernels_for(tensor)
+    return getattr(native if module is None else NormalKernels(module), name)
 
 
 class SplatLinearisation:
@@ -39,13 +49,13 @@ class SplatLinearisation:
         self.dtype = torch.float64 if check else torch.float32
         means, log_scales, quaternions, logits, sh0, sh_rest = params
         _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, self.dtype)
-        expect_tensor("background", background, self.dtype, (3,))
+        self._on = place_of(means)
+        expect_tensor("background", background, self.dtype, (3,), on=self._on)
         self.params = [p.detach() for p in params]
-        self._suffix = "_f64" if check else ""
         self._view = (camera_numbers(camera, settings), settings.degree, settings.antialiased)
         self._camera = camera.world_from_camera
         self._background = background.detach()
-        kernels = _kernels(self.dtype)
+        kernels = self._kernels = _kernels_of(means)
         self._lists = kernels[4]()  # our own: they must outlive the products
         self.records = means.new_empty((len(means), RECORD)).detach()
         self.picture = self.records.new_empty((3, camera.height, camera.width))
@@ -75,7 +85,7 @@ class SplatLinearisation:
         seen from another side, so colours stand still (degree 0).
         """
         means, quaternions = self.params[0], self.params[2]
-        rotation, centre = self._camera[:3, :3].to(self.dtype), self._camera[:3, 3].to(self.dtype)
+        rotation, centre = self._camera[:3, :3].to(means), self._camera[:3, 3].to(means)
         out = self.picture.new_empty((6, *self.picture.shape))
         tangents = torch.empty_like(self.records)
         v = [torch.zeros_like(p) for p in self.params]
@@ -84,7 +94,7 @@ class SplatLinearisation:
             if k < 3:
                 v[0] = torch.linalg.cross(-axis.expand_as(means), means - centre).contiguous()
                 w, x, y, z = quaternions.unbind(1)
-                a, b, c = (-0.5 * axis).tolist()
+                a, b, c = (-0.5 * self._camera[:3, k].to(self.dtype)).tolist()
                 v[2] = torch.stack([-a * x - b * y - c * z, a * w + b * z - c * y, b * w + c * x - a * z,
                                     c * w + a * y - b * x], dim=1).contiguous()
             else:
@@ -96,15 +106,15 @@ class SplatLinearisation:
 
     def vjp_(self, u: Tensor, out: Rows) -> None:
         """Adds J^T u to ``out``; u [3, height, width]."""
-        expect_tensor("u", u, self.dtype, tuple(self.picture.shape))
+        expect_tensor("u", u, self.dtype, tuple(self.picture.shape), on=self._on)
         gradient = torch.empty_like(self.records)
-        _kernels(self.dtype)[3](self._lists, self.records, self.picture, self.transmittance, u,
+        self._kernels[3](self._lists, self.records, self.picture, self.transmittance, u,
                                 self.picture.new_empty(0), False, gradient)
         self._kernel("splat_pull_back")(self.params, *self._view, self.records, gradient, self._rows("out", out))
 
     def normal_(self, v: Rows, weights: Tensor, out: Rows) -> None:
         """Adds J^T W J v to ``out``; weights [3, height, width] are the diagonal of W."""
-        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
+        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape), on=self._on)
         tangents, gradient = torch.empty_like(self.records), torch.empty_like(self.records)
         self._kernel("splat_normal")(
             self._lists, self.params, self._rows("v", v), *self._view, self.records, self._background, self.picture,
@@ -117,30 +127,33 @@ class SplatLinearisation:
         ``blocks`` [n, BLOCK] gets added the whole block of each Gaussian's geometry (mean, log_scale, quaternion,
         logit), as its lower triangle; see ``SplatBlocks``.
         """
-        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape))
+        expect_tensor("weights", weights, self.dtype, tuple(self.picture.shape), on=self._on)
         if blocks is None:
             blocks = self.picture.new_empty(0)
         else:
-            expect_tensor("blocks", blocks, self.dtype, (len(self.records), BLOCK))
+            expect_tensor("blocks", blocks, self.dtype, (len(self.records), BLOCK), on=self._on)
         self._kernel("splat_normal_diagonal")(self._lists, self.params, *self._view, self.records, self.picture,
                                               weights, self._sums(), self._rows("out", out), blocks)
 
     def blocks(self) -> SplatBlocks:
         """Empty blocks for pictures of these Gaussians."""
-        return SplatBlocks(len(self.records), self.dtype)
+        return SplatBlocks(len(self.records), self.dtype, self._on)
 
     def _sums(self) -> Any:
         """Room for the sums of one product, shared by all pictures: it is larger than all that a picture keeps."""
-        if self._suffix not in _ROOM:
-            _ROOM[self._suffix] = _kernels(self.dtype)[4]()
-        return _ROOM[self._suffix]
+        if self._on.type == "cuda":
+            return None  # torch's allocator keeps that of the last product
+        key = str(self.dtype)
+        if key not in _ROOM:
+            _ROOM[key] = _kernels(self.dtype)[4]()
+        return _ROOM[key]
 
     def _kernel(self, name: str) -> Any:
-        return getattr(native, name + self._suffix)
+        return _kernel_of(self.records, name)
 
     def _rows(self, name: str, rows: Rows) -> list[Tensor]:
         for given, own in zip(rows, self.params, strict=True):
-            expect_tensor(name, given, self.dtype, tuple(own.shape))
+            expect_tensor(name, given, self.dtype, tuple(own.shape), on=self._on)
         return list(rows)
 
 
@@ -150,9 +163,8 @@ class SplatBlocks:
     values [n, 66] lower triangles, summed over pictures by ``SplatLinearisation.diagonal_``.
     """
 
-    def __init__(self, rows: int, dtype: torch.dtype = torch.float32) -> None:
-        self.values = torch.zeros(rows, BLOCK, dtype=dtype)
-        self._suffix = "" if dtype == torch.float32 else "_f64"
+    def __init__(self, rows: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> None:
+        self.values = torch.zeros(rows, BLOCK, dtype=dtype, device=device)
 
     def inverse(self, added: Rows, diagonal: Rows) -> Callable[[Rows], None]:
         """A function that multiplies rows in place by the inverse of blocks + ``added``; colours by 1 / their diagonal.
@@ -160,11 +172,11 @@ class SplatBlocks:
         ``added`` and ``diagonal`` (which holds the colours' diagonal, without ``added``) are shaped as the parameters.
         """
         factors = self.values.clone()
-        getattr(native, "splat_factor_blocks" + self._suffix)(list(added), factors)
+        _kernel_of(factors, "splat_factor_blocks")(list(added), factors)
         colours = [1.0 / (d + a) for d, a in zip(diagonal[4:], added[4:], strict=True)]
 
         def multiply_(x: Rows) -> None:
-            getattr(native, "splat_solve_blocks" + self._suffix)(factors, list(x))
+            _kernel_of(factors, "splat_solve_blocks")(factors, list(x))
             for part, factor in zip(x[4:], colours, strict=True):
                 part.mul_(factor)
 

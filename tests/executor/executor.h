@@ -108,8 +108,12 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, stream_t, const A&... a
   executor::run(grid, block, [&] { std::apply(kernel, values); });
 }
 
-inline void set_zero(void* memory, size_t bytes, stream_t) {
-  if (bytes) std::memset(memory, 0, bytes);
+inline void set_bytes(void* memory, int value, size_t bytes, stream_t) {
+  if (bytes) std::memset(memory, value, bytes);
+}
+
+inline void copy(void* to, const void* from, size_t bytes, stream_t) {
+  if (bytes) std::memcpy(to, from, bytes);
 }
 
 template <class T>

@@ -1,0 +1,94 @@
+"""FlexiCubes on CUDA: the kernels of cuda/iso/iso.cu, and those of the CPU, under the same names and arguments.
+
+The order of every sum is fixed. Nothing here waits for the device; so the topology is not checked to be in range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.ops import cuda
+from recon.ops.native import native
+
+Place = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class IsoKernels:
+    """Functions of a CUDA module (or of the tests' executor) with the arguments of the CPU kernels; float32."""
+
+    module: Any
+
+    def deform_grid(self, raw: Tensor, origin: Place, spacing: Place, deformed: Tensor) -> None:
+        """raw [nz, ny, nx, 3] -> places of the points."""
+        self.module.deform_grid(raw, origin, spacing, deformed, cuda.stream(raw.device))
+
+    def deform_grid_backward(self, deformed: Tensor, origin: Place, spacing: Place, gradient: Tensor) -> None:
+        """Turns the gradient of the places into that of raw, in place."""
+        self.module.deform_grid_backward(deformed, origin, spacing, gradient, cuda.stream(deformed.device))
+
+    def flexible_vertices(self, values: Tensor, origin: Place, spacing: Place, deformed: Tensor | None,
+                          weights: Tensor | None, cube: Tensor, members: Tensor, quads: Tensor, vertices: Tensor,
+                          deviation: Tensor, centres: Tensor | None) -> None:
+        """vertices [v, 3], deviation [v], centres [q, 3] or None."""
+        self.module.flexible_vertices(values, origin, spacing, _some(deformed, values), _some(weights, values), cube,
+                                      members.view(torch.int16), quads, vertices, deviation, _some(centres, values),
+                                      cuda.stream(values.device))
+
+    def flexible_vertices_backward(
+            self, values: Tensor, origin: Place, spacing: Place, deformed: Tensor | None, weights: Tensor | None,
+            cube: Tensor, members: Tensor, quads: Tensor, vertices: Tensor, g_vertices: Tensor,
+            g_deviation: Tensor | None, g_centres: Tensor | None, g_values: Tensor, g_deformed: Tensor | None,
+            g_weights: Tensor | None) -> None:
+        """Adds to g_values, g_deformed and g_weights; g_vertices is scratch afterwards."""
+        scratch = cuda.scratch(values, self.module.flexible_scratch(len(cube), len(quads), _cubes(values)))
+        self.module.flexible_vertices_backward(
+            values, origin, spacing, _some(deformed, values), _some(weights, values), cube, members.view(torch.int16),
+            quads, vertices, g_vertices, _some(g_deviation, values), _some(g_centres, values), g_values,
+            _some(g_deformed, values), _some(g_weights, values), scratch, cuda.stream(values.device))
+
+    def sign_change(self, values: Tensor, gradient: Tensor) -> Tensor:
+        """The loss, a scalar on the device."""
+        partial = cuda.scratch(values, 2 * self.module.sign_change_blocks(values.numel()), torch.float64)
+        loss = cuda.scratch(values, 1, torch.float64)
+        self.module.sign_change(values, gradient, partial, loss, cuda.stream(values.device))
+        return loss.to(values.dtype)[0]
+
+
+class _OnCpu:
+    """The CPU kernels, which take the topology as arrays of numpy."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(native, name)
+
+    def flexible_vertices(self, *arguments: Any) -> None:
+        native.flexible_vertices(*arguments[:5], *(t.numpy() for t in arguments[5:8]), *arguments[8:])
+
+    def flexible_vertices_backward(self, *arguments: Any) -> None:
+        native.flexible_vertices_backward(*arguments[:5], *(t.numpy() for t in arguments[5:8]), *arguments[8:])
+
+    def sign_change(self, values: Tensor, gradient: Tensor) -> Tensor:
+        return values.new_tensor(native.sign_change(values, gradient))
+
+
+_ON_CPU = _OnCpu()
+
+
+def _some(tensor: Tensor | None, like: Tensor) -> Tensor:
+    """The kernels' word for an argument that is not given is an empty one."""
+    return cuda.none(like.device) if tensor is None else tensor
+
+
+def _cubes(values: Tensor) -> int:
+    nz, ny, nx = values.shape
+    return (nz - 1) * (ny - 1) * (nx - 1)
+
+
+def kernels_of(tensor: Tensor) -> Any:
+    """The kernels for a tensor: of its GPU, or the CPU's."""
+    module = None if tensor.dtype == torch.float64 else cuda.kernels_for(tensor)
+    return _ON_CPU if module is None else IsoKernels(module)

@@ -1,0 +1,75 @@
+"""CUDA drivers of FlexiCubes on the executor, against the CPU kernels and double precision."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from recon.ops import cuda
+from recon.ops.flexicubes import dual_topology, examples, flexicubes, reference_sign_change_loss, sign_change_loss
+
+pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda",
+                                reason="the executor takes the place of the CPU kernels")
+CASES = list(examples())
+
+
+def _mesh(case: dict[str, Any], dtype: torch.dtype) -> list[Tensor]:
+    """Vertices, deviation, and the gradients of all that a mesh is made of; signs of single precision."""
+    topology = dual_topology(case["values"])
+    leaves = {k: v.to(dtype).requires_grad_() for k, v in case.items() if isinstance(v, Tensor)}
+    mesh = flexicubes(**(case | leaves), topology=topology)
+    generator = torch.Generator().manual_seed(1)
+    along = torch.randn(mesh.vertices.shape, generator=generator).to(dtype)
+    loss = (mesh.vertices * along).sum() + (mesh.deviation * torch.linspace(1, 2, len(mesh.deviation)).to(dtype)).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return [mesh.vertices.detach(), mesh.deviation.detach(), *gradients]
+
+
+def _away(a: Tensor, exact: Tensor) -> float:
+    """Relative distance of whole tensors; 0 / 0 is 0."""
+    size, away = float(exact.double().norm()), float((a.double() - exact.double()).norm())
+    return away / size if size > 0 else away
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_meshes_agree(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, case: int) -> None:
+    cpu, exact = _mesh(CASES[case], torch.float32), _mesh(CASES[case], torch.float64)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    results = []
+    for order in (0, 1, 5):
+        executor.set_order(order)
+        results.append(_mesh(CASES[case], torch.float32))
+    for mine, theirs, true in zip(results[0], cpu, exact, strict=True):
+        assert torch.isfinite(mine).all()
+        assert _away(mine, true) < 2 * _away(theirs, true) + 1e-5
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
+    assert case < 2 or all(float(t.abs().sum()) > 0 for t in results[0] if t.numel())
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 4), (9, 10, 11)])
+@pytest.mark.parametrize("shift", [0.0, 10.0])
+def test_sign_changes_agree(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int],
+                            shift: float) -> None:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(2)) * 3 + shift
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    leaf, exact = values.clone().requires_grad_(), values.double().requires_grad_()
+    loss, true = sign_change_loss(leaf), reference_sign_change_loss(exact)
+    (gradient,), (g_true,) = torch.autograd.grad(loss, leaf), torch.autograd.grad(true, exact)
+    assert abs(float(loss.detach()) - float(true.detach())) < 1e-6 * max(1, abs(float(true.detach())))
+    torch.testing.assert_close(gradient.double(), g_true, rtol=1e-5, atol=1e-8)
+    assert shift or gradient.abs().sum() > 0
+
+
+def test_wrong_arguments_are_refused(executor: ModuleType) -> None:
+    raw = torch.zeros(2, 2, 2, 3)
+    with pytest.raises(ValueError, match="shape of raw"):
+        executor.deform_grid(raw, (0, 0, 0), (1, 1, 1), torch.zeros(2, 2, 2, 2), 0)
+    with pytest.raises(ValueError, match="scratch"):
+        executor.sign_change(raw[..., 0].contiguous(), torch.zeros(2, 2, 2), torch.zeros(1).double(),
+                             torch.zeros(1).double(), 0)
