@@ -57,7 +57,7 @@ def sources() -> list[Path]:
     if any("nanobind" in f for f in include_flags()):
         return found
     print("nanobind is not installed: the bindings are not compiled")
-    return [f for f in found if f.stem not in ("bind", "module")]
+    return [f for f in found if f.stem.split("_")[0] not in ("bind", "module")]
 
 
 def readable(names: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 // Python binding of the CUDA drivers of splatting; no logic. Scratch memory and the stream are the caller's.
 #include <cmath>
 
-#include "arguments.cuh"
+#include "bind.cuh"
 
 namespace recon::gpu {
 namespace {

@@ -1,5 +1,5 @@
 // Python binding of the CUDA drivers of the products with the Jacobian; no logic.
-#include "arguments.cuh"
+#include "bind.cuh"
 #include "blocks.h"
 #include "jacobian.h"
 

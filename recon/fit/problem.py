@@ -15,6 +15,7 @@ from recon.fit.photos import Observations
 from recon.fit.poses import Poses, refuse_what_has_no_poses
 from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
+from recon.ops.cuda import Late
 from recon.protocols import PointRegularizer, Regularizer
 from recon.types import Capture, Drop, Observation, Render
 
@@ -46,6 +47,7 @@ class FitProblem:
         self.warnings: list[str] = []  # read and emptied by the loop
         self._warned: list[str] = []
         self._lost: set[int] = set()
+        self._loss = Late()
         if system.sampler is not None and system.exposure.enabled:
             raise InputError("exposure correction needs whole photos, and this method compares single pixels",
                              fix="Leave out --exposure.enabled.")
@@ -120,6 +122,7 @@ class FitProblem:
         return problem
 
     def gradient(self, deferred: bool = False) -> float:
+        """Backward of all losses of one view; the loss, on a GPU that of the step before (see ``Late``)."""
         self.seen = seen = self.observe()
         self.passes.count += 1
         draw: Callable[..., Render] = self.system.renderer.render
@@ -152,4 +155,4 @@ class FitProblem:
         if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
             self.poses.refine(self, seen)
             self.passes.count += 1
-        return float(loss.detach())
+        return self._loss.take(loss.detach())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -64,6 +65,40 @@ def module() -> ModuleType | None:
 def stream(device: torch.device) -> int:
     """torch's current stream on a device, as the kernels take it; 0 for tensors of the processor."""
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
+
+
+def start_copy(tensor: Tensor) -> Callable[[], float]:
+    """Sends a single number towards the host; the function that comes back waits for it, a step later for nothing."""
+    if tensor.device.type != "cuda":
+        value = float(tensor)
+        return lambda: value
+    host = torch.empty(1, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor.detach().reshape(1), non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def read() -> float:
+        arrived.synchronize()
+        return float(host)
+
+    return read
+
+
+class Late:
+    """A number of every step as the host gets to know it: at once on the processor, a step late on a GPU.
+
+    So the host never waits for the step it has just started; the first number is waited for.
+    """
+
+    def __init__(self) -> None:
+        self._sent: Callable[[], float] | None = None
+
+    def take(self, tensor: Tensor) -> float:
+        """This step's number, or the one before it."""
+        if tensor.device.type != "cuda":
+            return float(tensor)
+        before, self._sent = self._sent, start_copy(tensor)
+        return (before or self._sent)()
 
 
 def deterministic() -> bool:

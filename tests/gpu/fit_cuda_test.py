@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from pretend import CUDA, InsideOut, Pretended, pretended_gpu
+from pretend import CUDA, WAITS, InsideOut, Pretended, pretended_gpu
 from tiny_capture import tiny_capture
 
 from recon.configs.gaussians import PRESETS
@@ -39,6 +41,11 @@ def _result(fit: Fit) -> tuple[float, dict[str, torch.Tensor]]:
     return psnr, fit.field.params.state()
 
 
+def _arrived(tensor: Pretended) -> Callable[[], float]:
+    value = float(tensor.inner)
+    return lambda: value
+
+
 def test_a_fit_with_the_drivers_agrees_with_the_processor(executor: ModuleType,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
@@ -58,6 +65,7 @@ def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, mon
     cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
     monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
     monkeypatch.setattr(cuda, "stream", lambda device: 0)
+    monkeypatch.setattr(cuda, "start_copy", _arrived)
     capture = tiny_capture()
     cuda.none.cache_clear()
     with pretended_gpu():
@@ -73,6 +81,26 @@ def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, mon
     assert abs(psnr - cpu_psnr) < 0.05
     assert params["means"].shape == cpu["means"].shape
     assert all(not isinstance(t, Pretended) for t in params.values())
+
+
+def test_a_step_waits_for_nothing_but_the_tile_count(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
+    monkeypatch.setattr(cuda, "stream", lambda device: 0)
+    monkeypatch.setattr(cuda, "start_copy", _arrived)
+    cuda.none.cache_clear()
+    marks: list[int] = []
+    with pretended_gpu():
+        fit = Fit(tiny_capture(), _system(), device=CUDA)
+        fit.between_steps = lambda: marks.append(len(WAITS))
+        for _ in fit.events():
+            pass
+    cuda.none.cache_clear()
+    waits = [WAITS[a:b] for a, b in itertools.pairwise(marks)]
+    densified = [i for i in range(len(waits)) if (i + 1) % 4 == 0]
+    assert any(len(waits[i]) > 1 for i in densified)  # new Gaussians: their number is a size
+    for i, step in enumerate(waits):
+        if i not in densified:
+            assert step == ["aten._local_scalar_dense.default"], (i, step)
 
 
 def test_pretending_notices_a_tensor_that_was_left_behind() -> None:

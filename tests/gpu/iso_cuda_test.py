@@ -49,7 +49,7 @@ def test_meshes_agree(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, cas
         assert _away(mine, true) < 2 * _away(theirs, true) + 1e-5
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
-    assert case < 2 or all(float(t.abs().sum()) > 0 for t in results[0] if t.numel())
+    assert case < 3 or all(float(t.abs().sum()) > 0 for t in results[0] if t.numel())
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 4), (9, 10, 11)])

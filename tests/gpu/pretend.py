@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CUDA = torch.device("cuda", 0)
+WAITS: list[str] = []  # operations so far for which a host would have waited for the GPU
 _STAND_IN = torch.device("meta")  # what the wrapper's device is for PyTorch's own code
 
 
@@ -63,6 +64,21 @@ def _unwrap(x: Any) -> Any:
     return x.inner if isinstance(x, Pretended) else x
 
 
+_SIZED_BY_VALUES = (torch.ops.aten.nonzero.default, torch.ops.aten.masked_select.default,
+                    torch.ops.aten._unique2.default, torch.ops.aten.equal.default)
+
+
+def _waits(func: Any, args: Any, ours: list[Pretended], to_cpu: bool) -> bool:
+    """Whether a host must wait for the GPU: it wants values, or a size that depends on values."""
+    if func is torch.ops.aten._local_scalar_dense.default or func in _SIZED_BY_VALUES:
+        return bool(ours)
+    if func is torch.ops.aten.copy_.default:
+        return isinstance(args[1], Pretended) and not isinstance(args[0], Pretended)
+    if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
+        return any(isinstance(t, Pretended) and t.dtype in (torch.bool, torch.uint8) for t in args[1])
+    return to_cpu and bool(ours)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     flat, _ = tree_flatten((args, kwargs))
     tensors = [t for t in flat if isinstance(t, Tensor)]
@@ -79,6 +95,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if wanted is not None and (to_device or wanted == CUDA):
         kwargs = kwargs | {"device": torch.device("cpu")}
     to_cpu = wanted is not None and not to_device
+    if _waits(func, args, ours, to_cpu):
+        WAITS.append(str(func))
     plain_args, plain_kwargs = tree_map(_unwrap, (args, kwargs))
     out = func(*plain_args, **plain_kwargs)
     if to_cpu:
