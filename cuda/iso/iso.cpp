@@ -82,7 +82,7 @@ void use_weights(const double* raw, double* used) {
 }
 
 template <class S>
-void load(const Flexible<S>& m, int64_t at, cube<S>& out) {
+void load_used(const Flexible<S>& m, int64_t at, cube<S>& out) {
   load_cube(m, at, out, [](const S* raw, S* used) { use_weights(raw, used); });
 }
 
@@ -206,7 +206,7 @@ void flexible_vertices(const Flexible<S>& m, S* vertices, S* deviation, S* centr
   parallel_ranges(m.vertices, kGrain, [&](int64_t begin, int64_t end) {
     cube<S> c;
     for (int64_t i = begin; i < end; ++i) {
-      if (i == begin || m.cube[i] != m.cube[i - 1]) load(m, m.cube[i], c);
+      if (i == begin || m.cube[i] != m.cube[i - 1]) load_used(m, m.cube[i], c);
       dual_vertex(c, m.members[i], vertices + 3 * i, deviation[i]);
     }
   });
@@ -247,7 +247,7 @@ void flexible_vertices_backward(const Flexible<S>& m, const S* vertices, S* g_ve
       cube<S> c, g;
       for (int64_t i = start[block]; i < start[block + 1]; ++i) {
         if (i == start[block] || m.cube[i] != m.cube[i - 1]) {
-          load(m, m.cube[i], c);
+          load_used(m, m.cube[i], c);
           std::memset(&g, 0, sizeof g);
         }
         dual_vertex_backward(c, m.members[i], g_vertices + 3 * i, g_deviation ? g_deviation[i] : S(0), g);
