@@ -156,3 +156,18 @@ def test_a_used_port_is_said() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port}"):
             Gate("127.0.0.1", port, 1, "stamp", None)
+
+
+def test_the_address_with_its_token_opens_in_a_browser(make_viewer: Any, open_page: Any, browser: Any) -> None:
+    shown = make_viewer(host="0.0.0.0")
+    address = f"http://127.0.0.1:{shown.viewer.gate.port}/"
+    page = open_page(f"{address}?token={shown.viewer.token}")
+    watcher = wait_for(lambda: next(iter(shown.viewer.watchers.values()), None))
+    wait_for(lambda: watcher.frames > 0)
+    assert "token" not in page.url, "it stays in a cookie, not in the history"
+    context = browser.new_context()
+    try:
+        stranger = context.new_page()
+        assert stranger.goto(address).status == 403
+    finally:
+        context.close()
