@@ -175,7 +175,9 @@ class DistanceGridField(VolumeField):
             at = self.world(u)
             found = None if start is None else start.distance(at)
             if carved:
-                hull = distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), at)
+                # allowed cells reach one beyond the hull
+                cell = (torch.tensor(self.region.extent) / torch.tensor(self.allowed.shape)).mean()
+                hull = distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), at) + cell
                 return hull if found is None else torch.maximum(found, hull)
             assert found is not None
             return self._walled(found, u)
