@@ -75,7 +75,7 @@ class Run:
         """Cameras of all views at working size, held-out ones first, so that ``cameras[0]`` shows an honest view."""
         if self.saved is None:
             return ()
-        source_from_world = self._world_from_source.inverse()
+        source_from_world = self.world_from_source.inverse()
         views = (*self.saved.subset("test"), *self.saved.subset("train"))
         return tuple(source_from_world.camera(v.camera) for v in views)
 
@@ -117,7 +117,7 @@ class Run:
         return read_splats(file)
 
     @cached_property
-    def _world_from_source(self) -> Similarity:
+    def world_from_source(self) -> Similarity:
         """To the frame of the fit; for a bare file to one of about unit size, which the renderer's limits suit."""
         if self.saved is not None:
             return self.saved.world_from_source
@@ -134,7 +134,7 @@ class Run:
         """The scene in the world frame of the fit (about unit size), as the renderer wants it."""
         if not self.holds_splats:
             return self._fitted()
-        return FixedSplats(self.gaussians.transformed(self._world_from_source))
+        return FixedSplats(self.gaussians.transformed(self.world_from_source))
 
     def _fitted(self) -> Any:
         """The field of the newest checkpoint."""
@@ -178,7 +178,7 @@ class Run:
                 from recon.app.command_line import choose
 
                 choose("channel", name, CHANNELS, f"Channels: {', '.join(CHANNELS)}")
-        similarity = self._world_from_source
+        similarity = self.world_from_source
         world_camera = similarity.camera(camera.scaled(*size) if size else camera)
         with torch.no_grad():
             shown = self.renderer.render(self.field, world_camera, want=tuple(want),
@@ -206,7 +206,7 @@ class Run:
 
         options: dict[str, Any] = {}
         if Path(path).suffix.lower() == ".html":
-            near = getattr(self.renderer, "near", 0.02) / self._world_from_source.scale
+            near = getattr(self.renderer, "near", 0.02) / self.world_from_source.scale
             options = {"cameras": self.cameras, "background": self.background.tolist(), "near": near,
                        "title": self.path.name if self.folder else self.path.stem, "mesh": mesh}
         gaussians = self.gaussians

@@ -1,10 +1,10 @@
-"""A run as a scene to fit: the pictures that it renders take the place of photos, so none are needed."""
+"""A run, or a bare splat file, as a scene to fit: the pictures it renders take the place of photos; none are needed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recon.app.mesh_capture import AWAY, cameras
 from recon.errors import InputError
 from recon.fit.distil import PointsProblem, teach
 from recon.protocols import Volumetric
-from recon.types import Camera, Capture, Photo, PointCloud, View
+from recon.types import Camera, Capture, Photo, PointCloud, Similarity, View
+from recon.types.gaussians import SH_C0
+from recon.types.volume import unit_from_world
 
 if TYPE_CHECKING:
     from recon.app.api import Run
@@ -25,6 +28,8 @@ FORMAT = "run"
 _POINT_VIEWS = 24  # whose depth gives the points of the capture
 _MOST_POINTS = 60_000
 _OPAQUE = 0.6  # pixels below that give no point
+_ENOUGH_POINTS = 20_000  # to tell where surfaces are
+_REACH = 2  # cells around a point that may hold something
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class Picture:
 
     path: Path
     has_alpha: bool
+    field_from_world: Similarity = field(default_factory=Similarity)
 
     def read(self, camera: Camera) -> Photo:
+        camera = self.field_from_world.camera(camera)
         with torch.no_grad():
             run = teacher(self.path)
             want = ("rgb", "opacity") if self.has_alpha else ("rgb",)
@@ -58,7 +65,7 @@ def capture_of(path: Path) -> Capture:
     """The cameras of a run with its own pictures; points from its depth. Raises InputError where it holds no scene."""
     run = teacher(path.absolute())
     if run.saved is None:
-        raise InputError("is no run folder", file=path, fix="Give the folder of a finished fit.")
+        return _around(path, run)
     views = tuple(  # a source of its own for each: the working copy tells pictures apart by it
         View(v.name, v.camera, Picture(path.absolute(), run.saved.has_alpha), "test" if v.split == "test" else "train")
         for v in run.saved.views)
@@ -68,15 +75,56 @@ def capture_of(path: Path) -> Capture:
     return Capture(path.name, path, FORMAT, views, points, run.saved.world_from_source, None, run.saved.has_alpha)
 
 
+def _around(path: Path, run: Run) -> Capture:
+    """Splats that came without cameras, seen from all sides over nothing, every eighth view held out."""
+    if not len(run.gaussians):
+        raise InputError("holds no splats", file=path)
+    world_from_field = Similarity(1 / AWAY)  # the field's radius is about one: cameras get distance one
+    views = tuple(
+        View(f"view_{i:02}.png", camera, Picture(path.absolute(), True, world_from_field.inverse()),
+             "test" if i % 8 == 0 else "train")
+        for i, camera in enumerate(cameras()))
+    gaussians = run.field.gaussians()
+    seen = (gaussians.logits.sigmoid() > _OPAQUE).nonzero().squeeze(1)
+    seen = seen[:: len(seen) // _MOST_POINTS + 1]
+    points = None
+    if len(seen) >= 100:
+        colours = gaussians.sh[seen, 0] * SH_C0 + 0.5
+        points = PointCloud(gaussians.means[seen].double() / AWAY, _bytes(colours))
+    world_from_source = world_from_field.after(run.world_from_source)
+    return Capture(path.stem, path, FORMAT, views, points, world_from_source, None, True)
+
+
 def begin(fit: Fit, path: Path, share: float = 0.5) -> None:
-    """Where teacher and student are volumes: the first ``share`` of the steps are made at points, not on pictures."""
+    """What a volume learns before it sees a picture.
+
+    From another volume: the first ``share`` of the steps are made at points. From anything else: where surfaces are, so
+    that rays are sampled there alone.
+    """
     run = teacher(path.absolute())
-    if not (isinstance(fit.field, Volumetric) and isinstance(run.field, Volumetric)) or fit.step:
+    if not isinstance(fit.field, Volumetric) or fit.step:
+        return
+    if not isinstance(run.field, Volumetric):
+        _occupy_surfaces(fit)
         return
     steps, begun = round(share * fit.system.steps), time.monotonic()
     problem = PointsProblem(fit.field, run.field, [v.camera for v in fit.capture.train], fit.system.steps, fit.seed)
     teach(problem, fit.optimizer, steps)
     fit.begin_at(steps, time.monotonic() - begun)
+
+
+def _occupy_surfaces(fit: Fit) -> None:
+    """Cells stay occupied near a point of the capture, which come from depth; all do where there are few points."""
+    points, volume = fit.capture.points, fit.field.volume()
+    if points is None or len(points) < _ENOUGH_POINTS:
+        return
+    u = unit_from_world(volume, points.positions.float())
+    size = torch.tensor(volume.cells.shape)
+    cell = (u * size).long()[((u >= 0) & (u <= 1)).all(1)].clamp(min=0).minimum(size - 1)
+    near = torch.zeros(volume.cells.shape)
+    near[tuple(cell.T)] = 1
+    near = torch.nn.functional.max_pool3d(near[None, None], 2 * _REACH + 1, 1, _REACH)[0, 0]
+    fit.field.occupy((volume.cells == 0) & (near > 0))
 
 
 def _points(run: Run, cameras: Sequence[Camera]) -> PointCloud | None:

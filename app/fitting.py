@@ -300,7 +300,7 @@ def read_scene(scene: str, format: str | None, holdout: int | None, poses: str |
     import recon.data as data
 
     path = Path(scene).expanduser().absolute()
-    if run_folder.is_run(path):
+    if run_folder.is_run(path) or format == "run":
         from recon.app import distilled
 
         return distilled.capture_of(path)

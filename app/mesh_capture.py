@@ -20,7 +20,7 @@ from recon.ops.triangles import Triangles
 from recon.types import Camera, Capture, Mesh, Photo, PointCloud, Similarity, View
 
 VIEWS, SIDE, POINTS = 64, 400, 20_000
-_AWAY = 2.6  # distance of the cameras, in radii of the object
+AWAY = 2.6  # distance of the cameras, in radii of the object
 _FILLED = 0.85  # of a picture's side by the object's sphere
 _SAMPLES = 2  # per pixel and axis
 
@@ -40,7 +40,7 @@ def capture_of(path: Path, holdout: int = 8) -> Capture:
     low, high = mesh.vertices.amin(0).double(), mesh.vertices.amax(0).double()
     centre = (low + high) / 2
     radius = float((mesh.vertices.double() - centre).norm(dim=1).max())
-    scale = 1 / (_AWAY * radius)  # cameras at distance one, as in all captures
+    scale = 1 / (AWAY * radius)  # cameras at distance one, as in all captures
     world_from_source = Similarity(scale, torch.eye(3, dtype=torch.float64), -scale * centre)
     mesh = mesh.transformed(world_from_source)
     mesh = Mesh(mesh.vertices.contiguous(), mesh.faces.contiguous())
@@ -63,7 +63,7 @@ def _split(i: int, holdout: int) -> Literal["train", "test"]:
 def cameras() -> list[Camera]:
     """On a spiral around the origin, at distance 1."""
     out = []
-    half_angle = math.asin(1 / _AWAY)
+    half_angle = math.asin(1 / AWAY)
     focal = SIDE / 2 * _FILLED / math.tan(half_angle)
     for i in range(VIEWS):
         z = 1 - 2 * (i + 0.5) / VIEWS

@@ -53,7 +53,7 @@ def page_of_run(run: Run) -> Page:
         assert run.path.suffix.lower() in splat_suffixes("read")
         return make_page(run.path.stem, (), start=around[0], up=up / up.norm(),
                          summary=run.contents, notes=run.warnings,
-                         world_from_source=run._world_from_source, command=f"recon view {shlex.quote(str(run.path))}")
+                         world_from_source=run.world_from_source, command=f"recon view {shlex.quote(str(run.path))}")
     made = run.config.get("made") or {}
     notes = list(run.warnings)
     views = _views_of_run(run, notes)

@@ -21,7 +21,7 @@ from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
 _BASE = System(
-    field=DenseGridSettings(voxels=3_000_000, layers=1),
+    field=DenseGridSettings(voxels=3_000_000, channels=16, layers=1, step=0.7),
     renderer=MarchRenderer(least_weight=1e-3),
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
@@ -35,7 +35,7 @@ _BASE = System(
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000, layers=1), steps=3_000),
+    "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000, channels=16, layers=1, step=0.7), steps=3_000),
     "balanced": _BASE,
     "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128), steps=20_000,
                        sampler=RandomPixels(rays=8192)),

@@ -20,21 +20,21 @@ from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 
 _BASE = System(
-    field=HashGridSettings(start=1.0),
-    renderer=MarchRenderer(least_weight=4e-4),
+    field=HashGridSettings(start=1.0, layers=1, step=0.7),
+    renderer=MarchRenderer(least_weight=1e-3),
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(eps=1e-15, rates={
-        "table": Schedule(2e-2, 1e-3),
+        "table": Schedule(5e-2, 3e-3),
         "network": Schedule(4e-3, 4e-4),
         "decoder": Schedule(4e-3, 4e-4),
     }),
     strategies={"occupancy": ShrinkOccupancy(every=100)},
-    steps=4_000,
+    steps=6_000,
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=HashGridSettings(start=1.0, voxels=1_000_000), steps=2_000),
+    "fast": replace(_BASE, field=HashGridSettings(start=1.0, voxels=1_000_000, layers=1, step=0.7), steps=2_000),
     "balanced": _BASE,
     "quality": replace(_BASE, field=HashGridSettings(start=1.0, levels=12, log2_slots=19, finest=512, voxels=4_000_000),
                        steps=20_000, sampler=RandomPixels(rays=8192)),

@@ -23,8 +23,8 @@ from recon.strategies.refine import Refine
 _VECTORS = Schedule(0.05, 5e-3)
 
 _BASE = System(
-    field=LocalTensorSettings(),
-    renderer=MarchRenderer(least_weight=4e-4),
+    field=LocalTensorSettings(layers=1, step=0.7),
+    renderer=MarchRenderer(least_weight=1e-3),
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(rates={
@@ -37,7 +37,8 @@ _BASE = System(
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=LocalTensorSettings(voxels=1_000_000, density_rank=(8, 8, 8), colour_rank=(16, 8, 8)),
+    "fast": replace(_BASE, field=LocalTensorSettings(voxels=1_000_000, density_rank=(8, 8, 8), colour_rank=(16, 8, 8),
+                                                  layers=1, step=0.7),
                     steps=2_000),
     "balanced": _BASE,
     "quality": replace(_BASE, field=LocalTensorSettings(voxels=16_000_000, density_rank=(32, 24, 16),

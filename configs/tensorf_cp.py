@@ -23,8 +23,8 @@ from recon.strategies.refine import Refine
 _FACTORS = Schedule(0.05, 5e-3)
 
 _BASE = System(
-    field=FactoredSettings(form="cp", density_rank=48, colour_rank=96),
-    renderer=MarchRenderer(least_weight=4e-4),
+    field=FactoredSettings(form="cp", density_rank=48, colour_rank=96, layers=1, step=0.7),
+    renderer=MarchRenderer(least_weight=1e-3),
     sampler=RandomPixels(),
     losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
     optimizer=TouchedAdamSettings(rates={
@@ -36,7 +36,8 @@ _BASE = System(
 )
 
 PRESETS = {
-    "fast": replace(_BASE, field=FactoredSettings(form="cp", voxels=1_000_000, density_rank=32, colour_rank=48),
+    "fast": replace(_BASE, field=FactoredSettings(form="cp", voxels=1_000_000, density_rank=32, colour_rank=48,
+                                              layers=1, step=0.7),
                     steps=2_000),
     "balanced": _BASE,
     "quality": replace(_BASE, field=FactoredSettings(form="cp", voxels=16_000_000, density_rank=96, colour_rank=288),

@@ -19,18 +19,19 @@ _STEPS = 0.25  # of a fit from photos
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a run into another representation, without its photos.
+    """Turn a run, or a splat file, into another representation, without photos.
 
     The new scene learns from pictures of the old one; between two volumes it learns density and colour first. The
     result is a run like any other; its figures compare it with the old scene. recon eval RUN --scene PHOTOS compares
-    it with photos.
+    it with photos. A splat file has no cameras: it is looked at from all around, as an object.
 
     Examples:
       recon convert runs/fox-gaussians-01 --to dvgo
       recon convert runs/lego-ngp-01 --to gaussians --steps 2000
+      recon convert downloaded.ply --to dvgo
     """
 
-    # run folder
+    # run folder or splat file
     run: tyro.conf.Positional[Annotated[str, option("RUN")]]
 
     # the method to turn it into: recon methods
@@ -75,13 +76,17 @@ def run(argv: Sequence[str]) -> int:
     from recon.app import reporters
     from recon.app.fitting import FitJob, FitRequest, follow
     from recon.app.run_folder import open_run
+    from recon.export import splat_suffixes
 
-    source = open_run(Path(arguments.run).expanduser()).path
+    source = Path(arguments.run).expanduser()
+    if not (source.is_file() and source.suffix.lower() in splat_suffixes("read")):
+        source = open_run(source).path
     steps = arguments.steps
     if steps is None and arguments.time is None:
         steps = max(round(_STEPS * system.steps), 100)
     request = FitRequest(
-        scene=str(source), method=arguments.to, preset=arguments.preset, steps=steps,
+        scene=str(source), format="run" if source.is_file() else None, method=arguments.to, preset=arguments.preset,
+        steps=steps,
         time=sizes.parse_seconds(arguments.time) if arguments.time else None, resolution=arguments.resolution or "1/1",
         memory=sizes.parse_bytes(arguments.memory) if arguments.memory else None, seed=arguments.seed,
         threads=arguments.threads, out=Path(arguments.out) if arguments.out else None,
