@@ -17,7 +17,6 @@ from recon.errors import InputError
 from recon.fit.distil import PointsProblem, teach
 from recon.protocols import Volumetric
 from recon.types import Camera, Capture, Photo, PointCloud, Similarity, View
-from recon.types.gaussians import SH_C0
 from recon.types.volume import unit_from_world
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ _POINT_VIEWS = 24  # whose depth gives the points of the capture
 _MOST_POINTS = 60_000
 _OPAQUE = 0.6  # pixels below that give no point
 _ENOUGH_POINTS = 20_000  # to tell where surfaces are
+_ROOM = 1.3  # around splats without cameras: nine tenths of them lie within one radius
 _REACH = 2  # cells around a point that may hold something
 
 
@@ -79,18 +79,14 @@ def _around(path: Path, run: Run) -> Capture:
     """Splats that came without cameras, seen from all sides over nothing, every eighth view held out."""
     if not len(run.gaussians):
         raise InputError("holds no splats", file=path)
-    world_from_field = Similarity(1 / AWAY)  # the field's radius is about one: cameras get distance one
+    world_from_field = Similarity(1 / (AWAY * _ROOM))  # cameras at distance one
     views = tuple(
         View(f"view_{i:02}.png", camera, Picture(path.absolute(), True, world_from_field.inverse()),
              "test" if i % 8 == 0 else "train")
         for i, camera in enumerate(cameras()))
-    gaussians = run.field.gaussians()
-    seen = (gaussians.logits.sigmoid() > _OPAQUE).nonzero().squeeze(1)
-    seen = seen[:: len(seen) // _MOST_POINTS + 1]
-    points = None
-    if len(seen) >= 100:
-        colours = gaussians.sh[seen, 0] * SH_C0 + 0.5
-        points = PointCloud(gaussians.means[seen].double() / AWAY, _bytes(colours))
+    points = _points(run, [world_from_field.inverse().camera(v.camera) for v in views])
+    if points is not None:
+        points = PointCloud(world_from_field.points(points.positions), points.colours)
     world_from_source = world_from_field.after(run.world_from_source)
     return Capture(path.stem, path, FORMAT, views, points, world_from_source, None, True)
 
