@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recon.app import run_folder
 from recon.app.curves import Panel
@@ -39,7 +40,7 @@ def read(path: str | Path) -> Row:
         raise InputError("has not been measured", file=folder.path,
                          fix=f"Let it finish (recon fit --resume {folder.path}) or run: recon eval {folder.path}")
     scene, fit = config.get("scene") or {}, config.get("fit") or {}
-    curve = [(float(e["seconds"]), float(e["psnr"])) for e in folder.log() if e.get("event") == "evaluated"]
+    curve = _curve([e for e in folder.log() if e.get("event") == "evaluated"])
     width, height = scene.get("size") or (0, 0)
     return Row(
         run=str(path), scene=Path(str(scene.get("path", "?"))).name, method=str(fit.get("method", "?")),
@@ -48,6 +49,15 @@ def read(path: str | Path) -> Row:
         psnr=float(metrics["psnr"]), ssim=float(metrics.get("ssim") or 0.0), split=str(metrics.get("split", "test")),
         primitives=int(metrics.get("primitives") or 0),
         peak_memory_bytes=int(metrics.get("peak_memory_bytes") or 0), curve=tuple(curve))
+
+
+def _curve(measured: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """(seconds, mean PSNR) of the views that each measurement has: on its way a fit measures a few, at its end all."""
+    views = [set(e.get("views") or ()) for e in measured]
+    common = sorted(set.intersection(*views)) if views else []
+    if not common:
+        return [(float(e["seconds"]), float(e["psnr"])) for e in measured]
+    return [(float(e["seconds"]), sum(float(e["views"][v]["psnr"]) for v in common) / len(common)) for e in measured]
 
 
 _HEAD = ("scene", "size", "method", "preset", "seed", "steps", "minutes", "PSNR", "SSIM", "primitives", "memory GB")

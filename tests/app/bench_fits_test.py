@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recon.app import run_table
 from recon.app.main import main
 from recon.app.run_folder import open_run
 
@@ -37,6 +38,17 @@ def test_two_runs_with_a_plot(tiny_run: Path, tmp_path: Path, capsys: pytest.Cap
     text = [e.text for e in drawn.iter() if e.tag.endswith("text")]
     assert "other" in text  # the names differ where the settings do not
     assert tiny_run.name in text
+
+
+def test_a_curve_is_of_the_same_views_throughout(tiny_run: Path, tmp_path: Path) -> None:
+    """A fit measures a few views on its way and all at its end: their means are not of one curve."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    two = {"a": {"psnr": 20.0}, "b": {"psnr": 30.0}}
+    events = [{"event": "evaluated", "seconds": 1.0, "psnr": 19.0, "views": {"a": {"psnr": 19.0}}},
+              {"event": "evaluated", "seconds": 2.0, "psnr": 25.0, "views": two}]
+    (run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    assert run_table.read(run).curve == ((1.0, 19.0), (2.0, 20.0))
 
 
 def test_bad_input(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
