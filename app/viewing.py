@@ -56,8 +56,7 @@ def follow_with_view(job: FitJob, host: str, port: int, share: float) -> Finishe
         return finished
     finally:
         viewer.close()
-        if session.error is None:
-            session.close()
+        session.close()  # also where the fit failed: its thread must not run on while the program ends
 
 
 def sleep() -> None:
