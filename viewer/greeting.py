@@ -47,15 +47,19 @@ LINES = f"""<div id="recon-greeting" style="position:fixed;inset:0;z-index:1;poi
   setTimeout(begin, 1000);
   const ask = () => {{
     if (!box.isConnected) return;
-    const next = new Image();
-    next.onload = () => {{
-      shown.src = next.src;
-      shown.style.visibility = "visible";
-      requestAnimationFrame(() => setTimeout(begin));
-      setTimeout(ask, 800);
-    }};
-    next.onerror = () => setTimeout(ask, 800);
-    next.src = `{PICTURE}?width=${{innerWidth}}&height=${{innerHeight}}&count=${{count++}}`;
+    fetch(`{PICTURE}?width=${{innerWidth}}&height=${{innerHeight}}&count=${{count++}}`)  // an image would delay "load"
+      .then((answer) => answer.ok ? answer.blob() : Promise.reject())
+      .then((jpeg) => {{
+        URL.revokeObjectURL(shown.src);
+        shown.src = URL.createObjectURL(jpeg);
+        return shown.decode();
+      }})
+      .then(() => {{
+        shown.style.visibility = "visible";
+        requestAnimationFrame(() => setTimeout(begin));
+      }})
+      .catch(() => null)
+      .then(() => setTimeout(ask, 800));
   }};
   ask();
   const look = () => {{
