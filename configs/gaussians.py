@@ -36,28 +36,27 @@ PAPER = System(
     steps=30_000,
 )
 
-# Shorter fits move faster, and are still moving at the end: measured on six scenes in docs/performance.md.
-_SHORT = replace(
-    PAPER,
-    optimizer=AdamSettings(rates={
-        "means": Schedule(3.2e-4, 1e-5),
-        "log_scales": Schedule(2e-2, 5e-3),
-        "quaternions": Schedule(8e-3, 2e-3),
-        "logits": Schedule(0.1, 0.025),
-        "sh0": Schedule(2e-2, 5e-3),
-        "sh_rest": Schedule(2e-3, 5e-4),
-    }),
-    resolution=Resolution(start=2.0, until=0.4),
-    dropout=Dropout(0.2),
-    visits=150,
-)
+
+def _rates(gain: float, means_last: float) -> AdamSettings:
+    """Rates of short fits, which move faster than the paper's; measured in docs/performance.md."""
+    return AdamSettings(rates={
+        "means": Schedule(3.2e-4, means_last),
+        "log_scales": Schedule(1e-2 * gain, 2.5e-3 * gain),
+        "quaternions": Schedule(4e-3 * gain, 1e-3 * gain),
+        "logits": Schedule(0.05 * gain, 0.0125 * gain),
+        "sh0": Schedule(1e-2 * gain, 2.5e-3 * gain),
+        "sh_rest": Schedule(1e-3 * gain, 2.5e-4 * gain),
+    })
+
+
+_SHORT = replace(PAPER, resolution=Resolution(start=2.0, until=0.4), dropout=Dropout(0.2), visits=150)
 
 PRESETS = {
-    "fast": replace(_SHORT, steps=2_000, strategies={
+    "fast": replace(_SHORT, steps=2_000, optimizer=_rates(2.0, 1e-5), strategies={
         "sh_degree": RaiseShDegree(at=(0.2, 0.35, 0.5)),
         "densify": Densify(every=67, begin=0.05, until=0.6, reset_every=0.0, budget=60_000),
     }),
-    "balanced": replace(_SHORT, steps=7_000, strategies={
+    "balanced": replace(_SHORT, steps=7_000, optimizer=_rates(1.0, 3.2e-6), strategies={
         "sh_degree": RaiseShDegree(at=(0.1, 0.2, 0.3)),
         "densify": Densify(begin=0.05, until=0.6, reset_every=0.0, budget=120_000),
     }),
