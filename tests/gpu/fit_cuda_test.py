@@ -95,7 +95,7 @@ def test_a_step_waits_for_nothing_but_the_tile_count(executor: ModuleType, monke
         for _ in fit.events():
             pass
     cuda.none.cache_clear()
-    waits = [WAITS[a:b] for a, b in itertools.pairwise(marks)]
+    waits = [WAITS[a:b] for a, b in itertools.pairwise(marks)][:_system().steps]  # then views are measured
     densified = [i for i in range(len(waits)) if (i + 1) % 4 == 0]
     assert any(len(waits[i]) > 1 for i in densified)  # new Gaussians: their number is a size
     for i, step in enumerate(waits):
