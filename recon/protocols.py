@@ -44,8 +44,8 @@ class Splats(Protocol):
 class Volumetric(Protocol):
     """Density and view-dependent radiance at points, for ray marching; ``volume`` says where and how finely.
 
-    Points u [m, 3] are in unit coordinates of the volume. ``footprint`` [m] is the width of a pixel there, in scene
-    units, for fields that answer coarsely from afar.
+    Points u [m, 3] are in unit coordinates of the volume. ``footprint`` [m] is the width of a pixel there, in units of
+    the volume's box, for fields that answer coarsely from afar.
     """
 
     def volume(self) -> Volume: ...

@@ -97,6 +97,8 @@ _NOTHING, _FAR = -1e4, 1e4  # raw density and distance of what is not there
 
 def _cells_inside(volume: Volume, crop: Crop) -> Tensor:
     """The cells of ``volume`` without those that are surely outside of the box, so that no ray looks there."""
+    if volume.perspective is not None:
+        return volume.cells
     signs = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], dtype=torch.float64)] * 3)
     corners = (crop.centre + (signs * crop.size) @ crop.rotation.T).float()
     low, high = corners.amin(0), corners.amax(0)

@@ -57,8 +57,7 @@ class PyramidField(WrappedField):
 
     def level(self, footprint: Tensor) -> Tensor:
         """[m] the level whose voxels are as large as a pixel of width ``footprint`` [m], with a fraction."""
-        a, b, c = self.region.extent
-        finest = (a * b * c / self.most_voxels) ** (1 / 3) * (1 + self.region.margin)
+        finest = self.region.cell(self.most_voxels) * (1 + self.region.margin)
         top = len(self.parts) - 1
         return (top - torch.log2(footprint.clamp_min(1e-12) / finest)).clamp(0, top)
 

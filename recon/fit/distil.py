@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.march import sample, weights
+from recon.ops.march import weights
+from recon.ops.volume_rays import footprints, rays_of, sample_volume
 from recon.protocols import Optimizer
 from recon.types import Camera, Observation, Render, Volume
 from recon.types.volume import unit_from_world, world_from_unit
@@ -95,10 +96,9 @@ class PointsProblem:
             widths.append(torch.full((len(pixels),), float((camera.intrinsics[0] * camera.intrinsics[1]) ** -0.5)))
         origin, direction, width = torch.cat(origins), torch.cat(directions), torch.cat(widths)
         offset = torch.rand(len(origin), generator=generator)
-        found = sample(origin, direction, offset, volume.box, volume.cells, near=0.05, far=100.0, step=volume.step)
-        counts = (found.offsets[1:] - found.offsets[:-1]).long()
-        ray = torch.repeat_interleave(torch.arange(len(origin), dtype=torch.int32), counts)
-        footprint = width[ray] * found.t
+        found = sample_volume(volume, origin, direction, offset, near=0.05, far=100.0)
+        ray = rays_of(found.offsets)
+        footprint = footprints(volume, width[ray], found.t, found.position)
         with torch.no_grad():
             raw, more = self.teacher.density_and_more(found.position, footprint)
             w = weights(raw, found.offsets, end=1e-3, delta=volume.delta, shift=volume.shift)

@@ -12,10 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from recon.ops.march import Samples, composite, sample, weights
+from recon.ops.march import Samples, composite, weights
+from recon.ops.volume_rays import footprints, rays_of, sample_volume
 from recon.renderers.differenced import DifferencedPicture
+from recon.renderers.rays import framed, mean_normals, ray_batch, whole_picture
 from recon.types import Camera, Rays, Render
+from recon.types.volume import world_gradient
 
 
 @dataclass
@@ -44,27 +48,7 @@ class MarchRenderer:
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """A whole picture. See the Renderer protocol; ``field`` is Volumetric."""
-        width, height = camera.size
-        parts = []
-        rows = max(self.chunk // width, 1)
-        for top in range(0, height, rows):
-            count = min(rows, height - top)
-            y, x = torch.meshgrid(torch.arange(top, top + count), torch.arange(width), indexing="ij")
-            origin, direction = camera.rays(torch.stack([x, y], dim=-1).reshape(-1, 2).double() + 0.5)
-            footprint = torch.full((len(origin),), float((camera.intrinsics[0] * camera.intrinsics[1]) ** -0.5))
-            rays = Rays(origin.float().contiguous(), direction.float().contiguous(), footprint, (width, count))
-            forward = camera.forward.float()
-            parts.append(self._marched(field, rays, background, want, (rays.direction * forward).sum(1), None))
-        if len(parts) == 1:
-            return parts[0]
-
-        def joined(name: str) -> Tensor | None:
-            pieces = [getattr(p, name) for p in parts]
-            return None if pieces[0] is None else torch.cat(pieces)
-
-        rgb = joined("rgb")
-        assert rgb is not None
-        return Render(rgb, joined("depth"), joined("normal"), joined("opacity"))
+        return whole_picture(self._marched, field, camera, self.chunk, background, want)
 
     def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> DifferencedPicture:
         """The picture as a linear function of the parameters, for second-order optimizers."""
@@ -76,21 +60,17 @@ class MarchRenderer:
     def render_rays(self, field: Any, rays: Rays, *, background: Tensor | None = None,
                     want: Collection[str] = ("rgb",)) -> Render:
         """A batch of rays as a patch [height, width]; depth is along the rays, which begin within a step."""
-        offset = torch.rand(len(rays), generator=torch.Generator().manual_seed(rays.seed))
-        return self._marched(field, rays, background, want, torch.ones(len(rays)), offset)
+        return ray_batch(self._marched, field, rays, background, want)
 
     def _marched(self, field: Any, rays: Rays, background: Tensor | None, want: Collection[str], z_of_t: Tensor,
                  offset: Tensor | None) -> Render:
-        width, height = rays.size
         volume = field.volume()
         behind = torch.zeros(3) if background is None else background.float()
         if offset is None:
             offset = torch.full((len(rays),), 0.5)
-        found = sample(rays.origin, rays.direction, offset, volume.box, volume.cells, near=self.near, far=self.far,
-                       step=volume.step)
-        counts = (found.offsets[1:] - found.offsets[:-1]).long()
-        ray = torch.repeat_interleave(torch.arange(len(rays), dtype=torch.int32), counts)
-        footprint = rays.footprint[ray] * found.t
+        found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
+        ray = rays_of(found.offsets)
+        footprint = footprints(volume, rays.footprint[ray], found.t, found.position)
         raw, more = field.density_and_more(found.position, footprint)
         constants = {"delta": volume.delta, "shift": volume.shift}
         w = weights(raw, found.offsets, end=self.least_transmittance, **constants)
@@ -104,37 +84,25 @@ class MarchRenderer:
         found = Samples(found.position[front], found.t[front], before[found.offsets])
         raw, w, index = raw.index_select(0, front), w[front], before[index]
         out = composite(raw, colour, found.t, found.offsets, index, behind, **constants)
-        opacity = 1.0 - out.transmittance
-        depth = normal = None
-        if "depth" in want:
-            z = out.depth.detach() / opacity.detach().clamp_min(1e-6) * z_of_t
-            depth = torch.where(opacity.detach() > 1e-3, z, torch.zeros_like(z)).view(height, width)
+        normal = None
         if "normal" in want:
-            normal = self._normals(field, found.position, raw, w, found.offsets, rays).view(height, width, 3)
-        return Render(
-            rgb=out.rgb.view(height, width, 3), depth=depth, normal=normal,
-            opacity=opacity.view(height, width) if "opacity" in want else None,
-            trace=MarchTrace(out.distortion, len(ray), len(index)),
-        )
+            normal = self._normals(field, found, raw, w, rays)
+        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, len(ray), len(index)))
 
     @staticmethod
     @torch.no_grad()
-    def _normals(field: Any, u: Tensor, raw: Tensor, w: Tensor, offsets: Tensor, rays: Rays) -> Tensor:
+    def _normals(field: Any, found: Samples, raw: Tensor, w: Tensor, rays: Rays) -> Tensor:
         """Mean direction in which density falls, by differences over a cell, turned towards the camera."""
         volume = field.volume()
-        extent = torch.tensor(volume.high) - torch.tensor(volume.low)
         heavy = (w > 1e-2).nonzero().squeeze(1)
-        at, small = u[heavy], torch.zeros(len(heavy))
-        gradient = torch.empty(len(heavy), 3)
+        at, small = found.position[heavy], torch.zeros(len(heavy))
+        slopes = torch.empty(len(heavy), 3)  # by unit coordinates
         for axis in range(3):
             h = torch.zeros(3)
             h[axis] = 1.0 / volume.cells.shape[axis]
             up, down = (at + h).clamp(0, 1), (at - h).clamp(0, 1)
-            gradient[:, axis] = (field.density(up.contiguous(), small) - field.density(down.contiguous(), small)
-                                 ) / h[axis] / extent[axis]
-        ray = torch.repeat_interleave(torch.arange(len(rays)), (offsets[1:] - offsets[:-1]).long())[heavy]
-        outward = -torch.nn.functional.normalize(gradient, dim=1)
-        total = torch.zeros(len(rays), 3).index_add_(0, ray, outward * w[heavy, None])
-        total = torch.where((total * rays.direction).sum(1, keepdim=True) > 0, -total, total)
-        length = total.norm(dim=1, keepdim=True)
-        return torch.where(length > 1e-3, total / length.clamp_min(1e-6), torch.zeros_like(total))
+            slopes[:, axis] = (field.density(up.contiguous(), small) - field.density(down.contiguous(), small)
+                               ) / h[axis]
+        ray = rays_of(found.offsets)[heavy]
+        x = rays.origin[ray] + found.t[heavy, None] * rays.direction[ray]
+        return mean_normals(-normalize(world_gradient(volume, x, slopes), dim=1), w[heavy], ray, rays)

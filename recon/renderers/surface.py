@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, relu
 
-from recon.ops.march import composite, sample, weights
+from recon.ops.march import composite, weights
+from recon.ops.volume_rays import rays_of, sample_volume
+from recon.renderers.rays import framed, mean_normals, ray_batch, whole_picture
 from recon.types import Camera, Rays, Render
 
 _LEAST_DEPTH, _MOST_DEPTH = 1e-9, 40.0  # optical, of a step
@@ -60,42 +62,21 @@ class SurfaceRenderer:
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """A whole picture. See the Renderer protocol."""
-        width, height = camera.size
-        rows = max(self.chunk // width, 1)
-        parts = []
-        for top in range(0, height, rows):
-            count = min(rows, height - top)
-            y, x = torch.meshgrid(torch.arange(top, top + count), torch.arange(width), indexing="ij")
-            origin, direction = camera.rays(torch.stack([x, y], dim=-1).reshape(-1, 2).double() + 0.5)
-            footprint = torch.full((len(origin),), float((camera.intrinsics[0] * camera.intrinsics[1]) ** -0.5))
-            rays = Rays(origin.float().contiguous(), direction.float().contiguous(), footprint, (width, count))
-            z_of_t = (rays.direction * camera.forward.float()).sum(1)
-            parts.append(self._marched(field, rays, background, want, z_of_t, None))
-
-        def joined(name: str) -> Tensor | None:
-            pieces = [getattr(p, name) for p in parts]
-            return None if pieces[0] is None else torch.cat(pieces)
-
-        rgb = joined("rgb")
-        assert rgb is not None
-        return Render(rgb, joined("depth"), joined("normal"), joined("opacity"), joined("surface"), joined("spread"))
+        return whole_picture(self._marched, field, camera, self.chunk, background, want)
 
     def render_rays(self, field: Any, rays: Rays, *, background: Tensor | None = None,
                     want: Collection[str] = ("rgb",)) -> Render:
         """A batch of rays as a patch [height, width]; depth is along the rays, which begin within a step."""
-        offset = torch.rand(len(rays), generator=torch.Generator().manual_seed(rays.seed))
-        return self._marched(field, rays, background, want, torch.ones(len(rays)), offset)
+        return ray_batch(self._marched, field, rays, background, want)
 
     def _marched(self, field: Any, rays: Rays, background: Tensor | None, want: Collection[str], z_of_t: Tensor,
                  offset: Tensor | None) -> Render:
-        width, height = rays.size
         volume = field.volume()
         behind = torch.zeros(3) if background is None else background.float()
         if offset is None:
             offset = torch.full((len(rays),), 0.5)
-        found = sample(rays.origin, rays.direction, offset, volume.box, volume.cells, near=self.near, far=self.far,
-                       step=volume.step)
-        ray = _rays_of(found.offsets)
+        found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
+        ray = rays_of(found.offsets)
         with torch.no_grad():  # what lies behind the surface is looked at only once
             raw, _ = self._raw(field, found.position, rays.direction, ray)
             w = weights(raw, found.offsets, delta=1.0, shift=0.0, end=self.least_transmittance)
@@ -110,19 +91,11 @@ class SurfaceRenderer:
         footprint = rays.footprint[ray[index].long()] * t[index]
         colour = field.radiance(u[index].contiguous(), footprint, rays.direction, ray[index].contiguous(), normals)
         out = composite(raw.contiguous(), colour, t, offsets, index.to(torch.int32), behind, delta=1.0, shift=0.0)
-        opacity = 1.0 - out.transmittance
-        depth = normal = None
-        hit = opacity.detach() > 1e-3
-        if {"depth", "surface"} & set(want):
-            z = out.depth.detach() / opacity.detach().clamp_min(1e-6) * z_of_t
-            depth = torch.where(hit, z, torch.zeros_like(z)).view(height, width)
+        normal = None
         if "normal" in want:
-            normal = self._normals(normals.detach(), w[seen][index], ray[index], rays).view(height, width, 3)
-        return Render(
-            rgb=out.rgb.view(height, width, 3), depth=depth, normal=normal,
-            opacity=opacity.view(height, width) if "opacity" in want else None,
-            trace=self._trace(field, u, gradient, w[seen], rays.seed, want, len(index)),
-        )
+            normal = mean_normals(normals.detach(), w[seen][index], ray[index], rays)
+        return framed(out, rays, z_of_t, want, normal,
+                      self._trace(field, u, gradient, w[seen], rays.seed, want, len(index)))
 
     def _raw(self, field: Any, u: Tensor, direction: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
         """What ``composite`` takes with delta 1 and shift 0, and the gradients of the distance."""
@@ -166,20 +139,7 @@ class SurfaceRenderer:
                 misses = (field.signed_distance(at)[0] - true) / field.voxel
         return SurfaceTrace(gradients, bends, misses, len(u), colours)
 
-    @staticmethod
-    def _normals(normals: Tensor, w: Tensor, ray: Tensor, rays: Rays) -> Tensor:
-        total = torch.zeros(len(rays), 3).index_add_(0, ray.long(), normals * w[:, None])
-        total = torch.where((total * rays.direction).sum(1, keepdim=True) > 0, -total, total)
-        length = total.norm(dim=1, keepdim=True)
-        return torch.where(length > 1e-3, total / length.clamp_min(1e-6), torch.zeros_like(total))
-
 
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)); that of torch depends on where threads divide the numbers."""
     return x.clamp_min(0) + torch.log1p(torch.exp(-x.abs()))
-
-
-def _rays_of(offsets: Tensor) -> Tensor:
-    """The ray [m] int32 of every sample."""
-    counts = (offsets[1:] - offsets[:-1]).long()
-    return torch.repeat_interleave(torch.arange(len(counts), dtype=torch.int32), counts)

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.types.perspective import Perspective
+
 
 @dataclass(frozen=True)
 class Volume:
     """The region of a field, its occupied cells and its step.
 
-    low, high   corners of the inner box in the world
+    low, high   corners of the inner box, in the world or in ``perspective``
     margin      width of the shell that everything outside is contracted into, in half sides of the box; 0 = nothing
                 is outside
     cells       [x, y, z] uint8 over unit coordinates: 0 = occupied, else cells to the nearest occupied one
-    step        between samples, scene units
+    step        between samples, scene units; with ``perspective`` in its depth
     delta       optical length of a step, which density is multiplied by
     shift       added to raw density before its softplus
+    perspective coordinates in which the box lies, None = the world's
     """
 
     low: tuple[float, float, float]
@@ -28,6 +31,7 @@ class Volume:
     step: float
     delta: float
     shift: float
+    perspective: Perspective | None = None
 
     @property
     def box(self) -> Tensor:
@@ -47,6 +51,8 @@ def random_points(volume: Volume, count: int, generator: torch.Generator) -> Ten
 def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
     """[n, 3] points -> unit coordinates; what lies outside is contracted into the shell, or is outside 0..1."""
     low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    if volume.perspective is not None:
+        return (volume.perspective.box_from_world(x_world) - low) / (high - low)
     q = (x_world - 0.5 * (high + low)) / (0.5 * (high - low))
     far = q.abs().amax(1, keepdim=True)
     if volume.margin > 0:
@@ -58,9 +64,22 @@ def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
 def world_from_unit(volume: Volume, u: Tensor) -> Tensor:
     """The inverse of ``unit_from_world`` for 0 <= u <= 1; a shell's outer rim is infinitely far and held below."""
     low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    if volume.perspective is not None:
+        return volume.perspective.world_from_box(low + u * (high - low))
     q = (2 * u - 1) * (1 + volume.margin)
     if volume.margin > 0:
         far = q.abs().amax(1, keepdim=True)
         distance = volume.margin / (1 + volume.margin - far).clamp_min(1e-3 * volume.margin)
         q = torch.where(far > 1, q / far.clamp_min(1) * distance, q)
     return 0.5 * (high + low) + 0.5 * (high - low) * q
+
+
+def world_gradient(volume: Volume, x_world: Tensor, slopes: Tensor) -> Tensor:
+    """Gradients [n, 3] by unit coordinates at points [n, 3] -> gradients by world coordinates."""
+    x = x_world.double()
+    h = 1e-5 * (x - x.mean(0)).norm(dim=1).mean().clamp_min(1e-3) if len(x) else x.new_tensor(1.0)
+    out = []
+    for axis in torch.eye(3, dtype=torch.float64):
+        change = (unit_from_world(volume, x + h * axis) - unit_from_world(volume, x - h * axis)) / (2 * h)
+        out.append(change[:, 0] * slopes[:, 0] + change[:, 1] * slopes[:, 1] + change[:, 2] * slopes[:, 2])
+    return torch.stack(out, dim=1).float()

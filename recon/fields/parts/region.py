@@ -10,6 +10,7 @@ from torch import Tensor
 from recon.fields.parts.initial_points import focus_of
 from recon.fields.parts.visual_hull import carve
 from recon.types import Capture
+from recon.types.perspective import Perspective
 
 _FEW_POINTS = 200
 _ROOM = 0.08  # around the points, of the longest side
@@ -19,12 +20,15 @@ _COARSE = 64  # cells along a side of the first look
 
 @dataclass(frozen=True)
 class Region:
-    """Corners and margin as in ``recon.types.Volume``; occupied [x, y, z] bool over unit coordinates."""
+    """Corners, margin and perspective as in ``recon.types.Volume``; occupied [x, y, z] bool over unit coordinates;
+    ``layers``: no finer than that along the depth of perspective coordinates."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     margin: float
     occupied: Tensor
+    perspective: Perspective | None = None
+    layers: int = 0
 
     @property
     def extent(self) -> tuple[float, float, float]:
@@ -32,10 +36,22 @@ class Region:
         return a, b, c
 
     def size(self, cells: float) -> tuple[int, int, int]:
-        """Numbers along the axes of about ``cells`` cubic cells in all, at least 2 each."""
+        """Numbers along the axes of about ``cells`` cells in all, at least 2 each: cubes, or in perspective coordinates
+        squares times layers."""
         a, b, c = self.extent
+        if self.perspective is not None:
+            deep = max(min(self.layers, round(cells ** (1 / 3))), 2)
+            side = self.cell(cells)
+            return max(int(a / side), 2), max(int(b / side), 2), deep
         side = (a * b * c / cells) ** (1 / 3)
         return max(int(a / side), 2), max(int(b / side), 2), max(int(c / side), 2)
+
+    def cell(self, cells: float) -> float:
+        """Side of one of ``cells`` cells; in perspective coordinates across, which is an angle."""
+        a, b, c = self.extent
+        if self.perspective is not None:
+            return (a * b * max(min(self.layers, round(cells ** (1 / 3))), 2) / cells) ** 0.5
+        return (a * b * c / cells) ** (1 / 3)
 
 
 def region_of(capture: Capture, cells: int, margin: float) -> Region:

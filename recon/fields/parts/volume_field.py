@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import psutil
 import torch
 from torch import Tensor
 
 from recon.errors import InputError
+from recon.fields.parts.forward_region import faces_forward, forward_region
 from recon.fields.parts.region import Region, region_of
 from recon.ops.march import distances
 from recon.ops.mlp import initial, mlp
 from recon.params import Params
 from recon.types import Capture, Volume
+from recon.types.perspective import Perspective
 
 _BANDS = 4  # of the direction's encoding
+_HALF = 0.7  # optical length that lets half of the light pass
 _COPIES = 4  # of every parameter: value, gradient, two moments
 
 
@@ -41,6 +44,11 @@ class VolumeSettings:
     cells: int = 96
     # shell that holds what is outside the inner box, in half sides of the box, for photos without alpha
     margin: float = 0.6
+    # scenes seen from one side lie in layers of depth in front of the cameras, infinity the last (NeRF's normalised
+    # device coordinates); auto: where all cameras look the same way and nothing was cut out
+    facing: Literal["auto", "forward", "around"] = "auto"
+    # such layers
+    layers_of_depth: int = 128
 
 
 def direction_encoding(direction: Tensor) -> Tensor:
@@ -75,7 +83,10 @@ class VolumeField:
 
     def find_region(self, capture: Capture, cells: int) -> Region:
         """Where the volume lies, with ``cells`` occupancy cells along a side on average."""
-        return region_of(capture, cells, self.settings.margin)
+        s = self.settings
+        if s.facing == "forward" or (s.facing == "auto" and faces_forward(capture)):
+            return forward_region(capture, cells, s.layers_of_depth)
+        return region_of(capture, cells, s.margin)
 
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Parameters besides ``decoder``, at ``size``."""
@@ -120,6 +131,8 @@ class VolumeField:
         self.cells = distances(self.region.occupied)
         self.voxels = max(self.most_voxels / s.start, 512.0)
         self.shift = math.log(1 / (1 - s.opacity) - 1)
+        if self.region.perspective is not None:  # everything is seen at the start, so half of the light passes it all
+            self.shift = math.log(math.expm1(_HALF * s.step / self.size[2] / self.volume().delta))
         generator = torch.Generator().manual_seed(seed)
         params = self.build_params(generator)
         params["decoder"] = initial(self.decoder_sizes, generator)
@@ -151,6 +164,10 @@ class VolumeField:
 
     def volume(self) -> Volume:
         r = self.region
+        if r.perspective is not None:  # steps of layers; the optical length of a whole ray is always the same
+            now, last = r.size(self.voxels)[2], r.size(self.most_voxels)[2]
+            return Volume(r.low, r.high, 0.0, self.cells, self.settings.step / now, 0.5 * last / now, self.shift,
+                          r.perspective)
         shell = 1 + r.margin
         a, b, c = r.extent
         voxel = (a * b * c / self.voxels) ** (1 / 3) * shell
@@ -174,16 +191,21 @@ class VolumeField:
 
     def occupy(self, occupied: Tensor) -> None:
         """Says which cells [x, y, z] bool can hold something."""
-        self.region = Region(self.region.low, self.region.high, self.region.margin, occupied)
+        self.region = replace(self.region, occupied=occupied)
         self.cells = distances(occupied)
 
     def state(self) -> dict[str, Any]:
         r = self.region
+        seen = r.perspective
         return {"low": list(r.low), "high": list(r.high), "margin": r.margin, "occupied": r.occupied,
+                "perspective": None if seen is None else [seen.frame_from_world, seen.near], "layers": r.layers,
                 "voxels": self.voxels, "most_voxels": self.most_voxels, "shift": self.shift}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.region = Region(tuple(state["low"]), tuple(state["high"]), float(state["margin"]), state["occupied"])
+        seen = state.get("perspective")
+        self.region = Region(tuple(state["low"]), tuple(state["high"]), float(state["margin"]), state["occupied"],
+                             None if seen is None else Perspective(seen[0], float(seen[1])),
+                             int(state.get("layers", 0)))
         self.cells = distances(self.region.occupied)
         self.voxels, self.most_voxels = float(state["voxels"]), float(state["most_voxels"])
         self.shift = float(state["shift"])

@@ -101,7 +101,7 @@ class WrappedField(VolumeField):
         return sum(p.num_primitives for p in self.parts)
 
 
-_SHARED = ("low", "high", "margin", "occupied", "voxels", "most_voxels", "shift")
+_SHARED = ("low", "high", "margin", "occupied", "perspective", "layers", "voxels", "most_voxels", "shift")
 
 
 def _own(state: dict[str, Any]) -> dict[str, Any]:
