@@ -242,7 +242,8 @@ class Problem(Protocol):
         """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L.
 
         With ``deferred``, a renderer that can may leave the last part of the backward pass to ``render.trace``
-        (``trace.deferred`` is then true), so that an optimizer can fuse it with its update.
+        (``trace.deferred`` is then true), so that an optimizer can fuse it with its update. On a GPU such a step may
+        turn out to have drawn nothing, and must then change nothing; ``take_back(steps)`` of the optimizer is told.
         """
         ...
 
@@ -275,7 +276,11 @@ class Optimizer(Protocol):
 
 
 class Strategy(Protocol):
-    """The only thing that changes shapes. ``act`` is called after every step and mostly does nothing."""
+    """The only thing that changes shapes. ``act`` is called after every step and mostly does nothing.
+
+    A strategy may have ``due(problem) -> bool``: whether ``act`` would change anything but sums over what the step has
+    drawn. Before such a step ends, a fit on a GPU waits until it knows that all is well; without it, in every step.
+    """
 
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         """Returns what was changed in a few words, or None."""

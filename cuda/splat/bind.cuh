@@ -39,7 +39,7 @@ inline tile_lists lists_of(int width, int height, const ids& tile_begin, const i
   expect(width > 0 && height > 0 && width <= 32000 && height <= 32000 && row.size() == slot.size() &&
              tile_begin.size() == size_t(tiles_across(width)) * tiles_down(height) + 1,
          "tile lists do not belong to this picture");
-  return {width, height, ids_of(tile_begin), ids_of(row), ids_of(slot)};
+  return {width, height, ids_of(tile_begin), ids_of(row), ids_of(slot), uint32_t(row.size())};
 }
 
 }  // namespace recon::gpu

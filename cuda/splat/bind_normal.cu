@@ -68,8 +68,8 @@ void bind(nb::module_& m) {
         expect(moments.size() == row.size() * kDiagonalSums, "moments must be [entries, 18]");
         expect(blocks.size() == 0 || int64_t(blocks.size()) == n * kTriangle, "blocks must be [rows, 66], or empty");
         composite_moments(records.data(), lists, picture.data(), weights.data(), moments.data(), stream_of(stream));
-        project_diagonal(in, n, view_of(camera, degree, antialiased), records.data(), ids_of(order), ids_of(begin),
-                         moments.data(), to, blocks.size() ? blocks.data() : nullptr, stream_of(stream));
+        project_diagonal(in, n, view_of(camera, degree, antialiased), records.data(), lists, ids_of(order),
+                         ids_of(begin), moments.data(), to, blocks.size() ? blocks.data() : nullptr, stream_of(stream));
       },
       A("params"), A("camera"), nb::arg("degree"), nb::arg("antialiased"), A("records"), nb::arg("width"),
       nb::arg("height"), A("order"), A("begin"), A("tile_begin"), A("row"), A("slot"), A("picture"), A("weights"),

@@ -135,20 +135,21 @@ __global__ void __launch_bounds__(kTilePixels)
 constexpr int kGatherLanes = 8, kGatherThreads = 256;
 
 __global__ void __launch_bounds__(kGatherThreads)
-    gather_entries(const float* records, const uint32_t* order, const uint32_t* begin, int64_t rows, const float* slots,
-                   float* g_records) {
+    gather_entries(const float* records, const uint32_t* order, const uint32_t* begin, uint32_t room, int64_t rows,
+                   const float* slots, float* g_records) {
   const int64_t i = global_thread() / kGatherLanes;
   const int part = int(threadIdx.x % kGatherLanes);
   float sum[kSums] = {};
+  const uint32_t end = i < rows ? (begin[i + 1] < room ? begin[i + 1] : room) : 0;
   if (i < rows)
-    for (uint32_t k = begin[i] + part; k < begin[i + 1]; k += kGatherLanes)
+    for (uint32_t k = begin[i] + part; k < end; k += kGatherLanes)
       for (int j = 0; j < kSums; ++j) sum[j] += slots[int64_t(k) * kSums + j];
   for (int offset = kGatherLanes / 2; offset > 0; offset /= 2)
     for (int j = 0; j < kSums; ++j) sum[j] += __shfl_xor_sync(kAllLanes, sum[j], offset);
   if (i >= rows || part != 0) return;
   const uint32_t row = order[i];
   float g[kRecord] = {};
-  if (begin[i] < begin[i + 1]) record_gradient(records + int64_t(row) * kRecord, sum, g);
+  if (begin[i] < end) record_gradient(records + int64_t(row) * kRecord, sum, g);
   for (int j = 0; j < kRecord; ++j) g_records[int64_t(row) * kRecord + j] = g[j];
 }
 
@@ -181,7 +182,7 @@ void composite_backward(const float* records, int64_t rows, const tile_lists& li
   run(records, lists, in, sums, stream);
   if (in.fixed_order)
     launch(gather_entries, blocks_for(rows * kGatherLanes, kGatherThreads), kGatherThreads, stream, records, order,
-           begin, rows, sums, g_records);
+           begin, lists.room, rows, sums, g_records);
   else
     launch(gradients_of_sums, blocks_for(rows, kGatherThreads), kGatherThreads, stream, records, rows, sums, g_records);
 }

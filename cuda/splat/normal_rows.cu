@@ -59,12 +59,15 @@ __device__ inline float& geometry_of(const gaussian_rows<float>& rows, int64_t i
 template <int DEGREE>
 __global__ void __launch_bounds__(kRowThreads)
     diagonal_kernel(gaussian_rows<float> in, int64_t rows, view<float> cam, const float* records, const uint32_t* order,
-                    const uint32_t* begin, const float* moments, gaussian_rows<float> out, float* blocks) {
+                    const uint32_t* begin, uint32_t room, const float* moments, gaussian_rows<float> out,
+                    float* blocks) {
   const int64_t at = global_thread();
-  if (at >= rows || begin[at] == begin[at + 1]) return;
+  if (at >= rows) return;
+  const uint32_t end = begin[at + 1] < room ? begin[at + 1] : room;
+  if (begin[at] >= end) return;
   const int64_t i = order[at];
   float m[kDiagonalSums] = {};
-  for (uint32_t e = begin[at]; e < begin[at + 1]; ++e)
+  for (uint32_t e = begin[at]; e < end; ++e)
     for (int j = 0; j < kDiagonalSums; ++j) m[j] += moments[int64_t(e) * kDiagonalSums + j];
   const record_row record = reinterpret_cast<const record_row*>(records)[i];
   const gaussian<float> G = read_gaussian(in, i);
@@ -130,11 +133,11 @@ void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const vi
 }
 
 void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
-                      const uint32_t* order, const uint32_t* begin, const float* moments,
+                      const tile_lists& lists, const uint32_t* order, const uint32_t* begin, const float* moments,
                       const gaussian_rows<float>& out, float* blocks, stream_t stream) {
   for_degree(cam.degree, [&](auto degree) {
     launch(diagonal_kernel<decltype(degree)::value>, blocks_for(rows, kRowThreads), kRowThreads, stream, in, rows, cam,
-           records, order, begin, moments, out, blocks);
+           records, order, begin, lists.room, moments, out, blocks);
   });
 }
 

@@ -30,16 +30,18 @@ void project_backward_adam(const adam_rows* tensors, int64_t rows, const view<fl
 size_t depth_scratch_bytes(int64_t rows);
 void sort_by_depth(const float* records, int64_t rows, int width, int height, uint32_t* order, uint32_t* begin,
                    void* scratch, stream_t stream);
-// Then the `entries` in that order, stably by tile: tile_begin [tiles + 1]; per sorted entry its Gaussian and its slot
-// (the number it had before sorting). Scratch: tile_scratch_bytes(entries).
-size_t tile_scratch_bytes(int64_t entries);
+// Then the entries in that order, stably by tile: tile_begin [tiles + 1]; per sorted entry its Gaussian and its slot
+// (the number it had before sorting). `room`: how long these arrays are. It may be more than begin[rows], so that nobody
+// need wait for that number; where it is less, the entries furthest away are left out. Scratch: tile_scratch_bytes(room).
+size_t tile_scratch_bytes(int64_t room);
 void sort_by_tile(const float* records, int64_t rows, int width, int height, const uint32_t* order,
-                  const uint32_t* begin, int64_t entries, uint32_t* tile_begin, uint32_t* row, uint32_t* slot,
+                  const uint32_t* begin, int64_t room, uint32_t* tile_begin, uint32_t* row, uint32_t* slot,
                   void* scratch, stream_t stream);
 
 struct tile_lists {
   int width, height;
   const uint32_t *tile_begin, *row, *slot;
+  uint32_t room;  // slots from here on were left out
 };
 
 // composite.cu: picture [channels][height][width], channels 3 or 4 (depth, without background).
@@ -70,7 +72,7 @@ void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const vi
 void composite_moments(const float* records, const tile_lists& lists, const float* picture, const float* weights,
                        float* moments, stream_t stream);
 void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
-                      const uint32_t* order, const uint32_t* begin, const float* moments,
+                      const tile_lists& lists, const uint32_t* order, const uint32_t* begin, const float* moments,
                       const gaussian_rows<float>& out, float* blocks, stream_t stream);
 // Blocks plus a diagonal -> Cholesky factors, in place; a solve with them, in place.
 void factor_blocks(const gaussian_rows<float>& added, int64_t rows, float* blocks, stream_t stream);

@@ -33,6 +33,11 @@ def refuse_what_is_not_on_cuda(system: System) -> None:
         raise InputError("correcting exposure and refining poses have no CUDA path yet", fix=fix)
 
 
+def _always(problem: FitProblem) -> bool:
+    """What a strategy is that does not say when it is due."""
+    return True
+
+
 class Fit:
     """One fit of a capture by a system. Iterate over ``events()`` to run it; the caller's thread does the work.
 
@@ -153,8 +158,16 @@ class Fit:
         yield Finished(self.step, self.seconds, self._stop, self.field.num_primitives, self._peak)
 
     def advance(self) -> tuple[float, list[str]]:
-        """One step and what the strategies do after it: the loss, and what they changed, in words."""
+        """One step and what the strategies do after it: the loss, and what they changed, in words.
+
+        On a GPU it may be the step before that is made again, because its lists had too little room (``TileRoom``).
+        """
         loss = self.optimizer.step(self.problem)
+        strategies = self.strategies.values()
+        lost = self.problem.room.lost(wait=any(getattr(s, "due", _always)(self.problem) for s in strategies))
+        if lost:
+            self._take_back(lost, finished=lost - 1)
+            return self.advance()
         if not math.isfinite(loss):
             view = self.capture.train[self.problem.seen.index].name
             raise InputError(f"the loss became {loss} at step {self.step} on view {view}",
@@ -163,8 +176,20 @@ class Fit:
         self.problem.step += 1
         return loss, [f"{name}: {what}" for name, what in acts.items() if what is not None]
 
+    def _take_back(self, steps: int, finished: int) -> None:
+        optimizer: Any = self.optimizer  # that asked for deferred gradients, see Problem.gradient
+        optimizer.take_back(steps)
+        self.problem.take_back(finished)
+
+    def settle(self) -> None:
+        """Waits for the GPU; afterwards every step that was counted has been made."""
+        while self.problem.room.unsettled():
+            self._take_back(1, finished=1)
+            self.advance()
+
     def evaluate(self, final: bool = False, most_views: int | None = None) -> Evaluated:
         """Quality on the held-out views, or on up to eight training views where none are held out."""
+        self.settle()
         capture = self.posed_capture()
         split, views = ("test", capture.test) if capture.test else ("train", capture.train[:8])
         if most_views is not None and len(views) > most_views:
@@ -190,6 +215,7 @@ class Fit:
 
     def save(self) -> Path:
         assert self.folder is not None
+        self.settle()
         costs = {"seconds": self.seconds, "peak_memory_bytes": self._peak}
         return checkpoint.save(self.folder / "checkpoint", self.step, self.state(), costs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from recon.fit.poses import Poses, refuse_what_has_no_poses
 from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
 from recon.ops.cuda import Late
+from recon.ops.tile_room import TileRoom
 from recon.protocols import PointRegularizer, Regularizer
 from recon.types import Capture, Drop, Observation, Render
 
@@ -48,6 +50,7 @@ class FitProblem:
         self._warned: list[str] = []
         self._lost: set[int] = set()
         self._loss = Late()
+        self.room = TileRoom()
         if system.sampler is not None and system.exposure.enabled:
             raise InputError("exposure correction needs whole photos, and this method compares single pixels",
                              fix="Leave out --exposure.enabled.")
@@ -104,6 +107,11 @@ class FitProblem:
     def _posed(self, seen: Observation) -> Observation:
         return seen if self.poses is None else replace(seen, camera=self.poses.camera(seen.index, seen.camera))
 
+    def take_back(self, steps: int) -> None:
+        """Goes back by so many steps, which changed nothing: they are made again."""
+        self.step -= steps
+        self._loss = Late()
+
     def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, batches: int = 1) -> ViewsProblem:
         """The mean loss over ``views`` training views (0 = all), for second-order optimizers; see ``ViewsProblem``."""
         n = len(self.observations)
@@ -133,7 +141,11 @@ class FitProblem:
         share = self._dropout * self.step / max(self.total_steps, 1)
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
         shown = seen.camera if seen.rays is None else seen.rays
-        render = draw(self.field, shown, background=seen.background, want=self._want, **more)
+        lists: AbstractContextManager[None] = nullcontext()
+        if deferred and self.field.params.device.type == "cuda":  # only then does nothing change but what is drawn
+            lists = self.room.opened(self.field.params.rows)
+        with lists:
+            render = draw(self.field, shown, background=seen.background, want=self._want, **more)
         self.render = render
         if self.exposure is not None:
             corrected = self.exposure.apply(render.rgb, seen.index)

@@ -2,7 +2,8 @@
 
 ``deterministic`` chooses how the backward pass adds up what the tiles know of a Gaussian: through one slot per tile
 entry, in fixed order and the same bits in every run, at 48 bytes an entry; or by atomics into 48 bytes a Gaussian.
-The number of tile entries is read back once per picture to size the lists: the one place where the host waits.
+Within an open ``TileRoom`` nothing waits for the device; outside, the number of tile entries is read back once per
+picture to size the lists.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops import cuda
+from recon.ops import cuda, tile_room
 
 SUMS = 12
 
@@ -28,7 +29,7 @@ class Lists:
 
     @property
     def instances(self) -> int:
-        """Tile entries."""
+        """Tile entries there is room for; without a ``TileRoom``, that there are."""
         return len(self.row)
 
     @property
@@ -67,7 +68,8 @@ class SplatKernels:
         lists.begin = cuda.scratch(records, rows + 1, torch.int32)
         m.splat_sort_by_depth(records, width, height, lists.order, lists.begin,
                               cuda.scratch(records, m.splat_depth_scratch(rows)), stream)
-        entries = int(lists.begin[-1])
+        room = tile_room.current()
+        entries = int(lists.begin[-1]) if room is None else room.take(lists.begin)
         if entries < 0:
             raise ValueError("more than 2^31 tile entries in one picture")
         lists.tile_begin = cuda.scratch(records, m.splat_tiles(width, height) + 1, torch.int32)
@@ -75,6 +77,8 @@ class SplatKernels:
         lists.slot = cuda.scratch(records, entries, torch.int32)
         m.splat_sort_by_tile(records, width, height, lists.order, lists.begin, *lists.arrays(),
                              cuda.scratch(records, m.splat_tile_scratch(entries)), stream)
+        if room is not None:
+            room.seal(records)
 
     def composite(self, lists: Lists, records: Tensor, width: int, height: int, background: Tensor, picture: Tensor,
                   transmittance: Tensor) -> None:

@@ -84,6 +84,10 @@ class Adam:
         for moment in self.moments.get(name, ()):
             moment.zero_()
 
+    def take_back(self, steps: int) -> None:
+        """So many steps changed nothing and will be made again."""
+        self.count -= steps
+
     def state(self) -> dict[str, Any]:
         return {"count": self.count, "moments": {n: [t.cpu() for t in pair] for n, pair in self.moments.items()}}
 

@@ -29,6 +29,7 @@ from recon.ops.splat_depth import depth_slopes, splat_depth
 from recon.ops.splat_normal import SplatLinearisation
 from recon.params import Params
 from recon.types import Camera, Drop, Render
+from recon.types.placement import sent
 
 ROWS = ("means", "log_scales", "quaternions", "logits", "sh0", "sh_rest")
 
@@ -42,7 +43,8 @@ def thinned_(records: Tensor, drop: Drop) -> Tensor:
 
     No opacity is raised above the largest alpha: a plateau there would widen the Gaussian and have no gradient.
     """
-    out = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed)).to(records.device) < drop.share
+    drawn = torch.rand(len(records), generator=torch.Generator().manual_seed(drop.seed))
+    out = sent(drawn, records.device) < drop.share
     records[:, RADIUS].masked_fill_(out, 0.0)
     gain = (_ALPHA_MAX / records[:, OPACITY].clamp_min(1e-9)).clamp(1.0, drop.gain)
     records[:, OPACITY] *= gain

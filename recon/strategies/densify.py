@@ -55,15 +55,26 @@ class _Densify:
     def _begin_counting(self, params: Params) -> None:
         self.pull, self.seen = (torch.zeros(params.rows, device=params.device) for _ in range(2))
 
+    def due(self, problem: Problem) -> bool:
+        """Whether ``act`` does more than to add up."""
+        step = problem.step + 1
+        return step <= self.last and (self._round_is_due(step) or self._reset_is_due(step))
+
+    def _round_is_due(self, step: int) -> bool:
+        return step > self.first and step % self.settings.every == 0
+
+    def _reset_is_due(self, step: int) -> bool:
+        return self.reset_every > 0 and step % self.reset_every == 0 and step < self.last
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         step, s = problem.step + 1, self.settings
         if step > self.last:
             return None
         self._observe(problem)
         what = None
-        if step > self.first and step % s.every == 0:
+        if self._round_is_due(step):
             what = self._round(problem, optimizer, step)
-        if self.reset_every and step % self.reset_every == 0 and step < self.last:
+        if self._reset_is_due(step):
             logits = problem.field.params["logits"].detach()
             logits.clamp_(max=float(torch.logit(torch.tensor(2 * s.min_opacity))))
             optimizer.forget("logits")
@@ -76,7 +87,7 @@ class _Densify:
         if gradient is None:
             return
         width, height = trace.size
-        pull = (gradient * gradient.new_tensor([width / 2, height / 2])).norm(dim=1)
+        pull = torch.stack([gradient[:, 0] * (width / 2), gradient[:, 1] * (height / 2)], dim=1).norm(dim=1)
         visible = trace.visible
         self.pull += torch.where(visible, pull, 0.0)
         self.seen += visible

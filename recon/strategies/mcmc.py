@@ -16,7 +16,7 @@ from torch import Tensor
 from recon.ops.elementwise import logit, sigmoid
 from recon.params import Params, RowChange
 from recon.protocols import Optimizer, Problem
-from recon.strategies.splat_surgery import rotate
+from recon.strategies.splat_surgery import normals, rotate
 
 _MOST_COPIES = 51
 
@@ -48,13 +48,18 @@ class _Mcmc:
         self.settings, self.total_steps = settings, total_steps
         self.first, self.last = round(settings.begin * total_steps), round(settings.until * total_steps)
 
+    def due(self, problem: Problem) -> bool:
+        """Whether there is a round; noise alone waits for nothing, and is not made where a step drew nothing."""
+        step = problem.step + 1
+        return self.first < step < self.last and step % self.settings.every == 0
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
-        s, step = self.settings, problem.step + 1
-        generator = torch.Generator().manual_seed(problem.seed * 1_000_003 + step)
+        seed = problem.seed * 1_000_003 + problem.step + 1
+        generator = torch.Generator().manual_seed(seed)
         what = None
-        if self.first < step < self.last and step % s.every == 0:
+        if self.due(problem):
             what = self._round(problem, optimizer, generator)
-        self._noise(problem, optimizer, generator)
+        self._noise(problem, optimizer, generator, seed)
         return what
 
     def _round(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> str | None:
@@ -87,7 +92,7 @@ class _Mcmc:
         rounds = max((round(s.grown * self.total_steps) - step) // s.every, 0) + 1
         return max(1 + s.growth, (s.budget / max(n, 1)) ** (1 / rounds))
 
-    def _noise(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator) -> None:
+    def _noise(self, problem: Problem, optimizer: Optimizer, generator: torch.Generator, seed: int) -> None:
         params = problem.field.params
         rate = getattr(optimizer, "rate", None)
         if rate is None or self.settings.noise == 0:
@@ -95,19 +100,36 @@ class _Mcmc:
         lr = rate("means", problem.step / max(self.total_steps, 1))
         opacity = sigmoid(params["logits"].detach())
         amount = sigmoid(-100.0 * (opacity - 0.005)) * (self.settings.noise * lr)
-        rows = (amount > 1e-4 * self.settings.noise * lr).nonzero().squeeze(1)  # the rest would not move visibly
+        moved = amount > 1e-4 * self.settings.noise * lr  # the rest would not move visibly
+        if amount.device.type == "cuda":
+            seen_any = problem.render.trace.visible.any()
+            _noise_on_gpu(params, torch.where(moved & seen_any, amount, 0.0), seed)
+            return
+        rows = moved.nonzero().squeeze(1)
         if len(rows) == 0:
             return
         scale, turn = params["log_scales"].detach()[rows].exp(), params["quaternions"].detach()[rows]
-        noise = torch.randn(len(rows), 3, generator=generator).to(rows.device)
-        local = rotate(turn * turn.new_tensor([1.0, -1.0, -1.0, -1.0]), noise)
-        params["means"].detach()[rows] += rotate(turn, local * scale * scale) * amount[rows, None]
+        noise = torch.randn(len(rows), 3, generator=generator)
+        params["means"].detach()[rows] += _along_covariance(noise, scale, turn) * amount[rows, None]
 
     def state(self) -> dict[str, Any]:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         pass
+
+
+def _along_covariance(noise: Tensor, scale: Tensor, turn: Tensor) -> Tensor:
+    """Covariance times noise [n, 3], of scale [n, 3] and turn [n, 4] w x y z."""
+    back = torch.cat([turn[:, :1], -turn[:, 1:]], dim=1)
+    return rotate(turn, rotate(back, noise) * scale * scale)
+
+
+def _noise_on_gpu(params: Params, amount: Tensor, seed: int) -> None:
+    """The same for all rows, most by 0: the number of those that move would have to be waited for."""
+    means, scale, turn = (params[n].detach() for n in ("means", "log_scales", "quaternions"))
+    noise = normals(tuple(means.shape), seed, means.device)
+    means += _along_covariance(noise, scale.exp(), turn) * amount[:, None]
 
 
 def share_among_copies(params: Params, copies: Tensor, min_opacity: float) -> None:

@@ -26,10 +26,14 @@ class _RaiseShDegree:
     def _degree(self, step: int) -> int:
         return sum(step >= s for s in self.steps)
 
+    def due(self, problem: Problem) -> bool:
+        """Whether the degree rises after this step."""
+        return min(self.top, self._degree(problem.step + 1)) != int(problem.field.active_degree)
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
-        degree = min(self.top, self._degree(problem.step + 1))
-        if degree == problem.field.active_degree:
+        if not self.due(problem):
             return None
+        degree = min(self.top, self._degree(problem.step + 1))
         problem.field.active_degree = degree
         return f"spherical harmonics to degree {degree}"
 

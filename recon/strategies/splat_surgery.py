@@ -15,6 +15,11 @@ def sample_offsets(params: Params, rows: Tensor, generator: torch.Generator) -> 
     return rotate(params["quaternions"].detach()[rows], local)
 
 
+def normals(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
+    """Normal numbers drawn on a device, which has an order of its own; nothing waits for it."""
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+
+
 def rotate(quaternions: Tensor, v: Tensor) -> Tensor:
     """Turns vectors [n, 3] by quaternions [n, 4] (w x y z, any length)."""
     q = torch.nn.functional.normalize(quaternions, dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.types.camera import Camera
+from recon.types.placement import sent
 from recon.types.rays import Rays
 
 
@@ -35,6 +36,6 @@ class Observation:
         """The same with its pictures on a device."""
         if self.target.device == device:
             return self
-        mask, depth = (None if t is None else t.to(device) for t in (self.mask, self.depth))
-        return replace(self, target=self.target.to(device), mask=mask, background=self.background.to(device),
+        mask, depth = (None if t is None else sent(t, device) for t in (self.mask, self.depth))
+        return replace(self, target=sent(self.target, device), mask=mask, background=sent(self.background, device),
                        depth=depth)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,10 @@ from recon.errors import InputError
 from recon.fit.events import Evaluated
 from recon.fit.loop import Fit
 from recon.fit.system import System
-from recon.ops import cuda
+from recon.ops import cuda, tile_room
+from recon.strategies import mcmc
 from recon.strategies.densify import Densify
+from recon.strategies.mcmc import Mcmc
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
                                 reason="needs the executor, and whole fits take minutes under the sanitizer")
@@ -83,24 +86,59 @@ def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, mon
     assert all(not isinstance(t, Pretended) for t in params.values())
 
 
-def test_a_step_waits_for_nothing_but_the_tile_count(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def _gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
     monkeypatch.setattr(cuda, "stream", lambda device: 0)
     monkeypatch.setattr(cuda, "start_copy", _arrived)
+    monkeypatch.setattr(mcmc, "normals", lambda shape, seed, device: torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed)).to(device, non_blocking=True))
     cuda.none.cache_clear()
-    marks: list[int] = []
     with pretended_gpu():
-        fit = Fit(tiny_capture(), _system(), device=CUDA)
+        yield
+    cuda.none.cache_clear()
+
+
+def _with_mcmc() -> System:
+    return replace(_system(), strategies={"mcmc": Mcmc(budget=150, every=4, begin=0.1)})
+
+
+@pytest.mark.parametrize("system", [_system(), _with_mcmc()], ids=["densify", "mcmc"])
+def test_a_step_waits_for_nothing(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, system: System) -> None:
+    marks: list[int] = []
+    with _gpu(executor, monkeypatch):
+        fit = Fit(tiny_capture(), system, device=CUDA)
         fit.between_steps = lambda: marks.append(len(WAITS))
         for _ in fit.events():
             pass
-    cuda.none.cache_clear()
-    waits = [WAITS[a:b] for a, b in itertools.pairwise(marks)][:_system().steps]  # then views are measured
-    densified = [i for i in range(len(waits)) if (i + 1) % 4 == 0]
-    assert any(len(waits[i]) > 1 for i in densified)  # new Gaussians: their number is a size
+    waits = [WAITS[a:b] for a, b in itertools.pairwise(marks)][:system.steps]  # then views are measured
+    assert waits[0] == ["aten._local_scalar_dense.default"]  # the first picture's tile entries
+    structural = [i for i in range(len(waits)) if (i + 1) % 4 == 0]
+    assert any(waits[i] for i in structural)  # new Gaussians: their number is a size
     for i, step in enumerate(waits):
-        if i not in densified:
-            assert step == ["aten._local_scalar_dense.default"], (i, step)
+        if i and i not in structural:
+            assert step == [], (i, step)
+
+
+@pytest.mark.parametrize("system", [_system(), _with_mcmc()], ids=["densify", "mcmc"])
+def test_too_little_room_costs_steps_and_no_bits(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                 system: System) -> None:
+    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    monkeypatch.setattr(tile_room, "MARGIN", 1.0)  # so that there is too little again and again
+    results = []
+    for size, saving in ((20_000, False), (7, False), (7, True)):  # saving waits for the step, and repeats one at most
+        with _gpu(executor, monkeypatch):
+            fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path if saving else None, checkpoint_every_s=0.0)
+            fit.problem.room.size = size
+            results.append(_result(fit))
+        grown, again = fit.problem.room.grown, fit.problem.passes.count - system.steps
+        assert fit.step == fit.optimizer.count == system.steps
+        assert (grown > 1) == (size == 7)
+        assert again == grown if saving or size > 7 else grown < again <= 2 * grown
+    for psnr, params in results[1:]:
+        assert psnr == results[0][0]
+        for name, tensor in params.items():
+            assert torch.equal(tensor, results[0][1][name]), name
 
 
 def test_pretending_notices_a_tensor_that_was_left_behind() -> None:

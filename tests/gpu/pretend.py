@@ -73,10 +73,16 @@ def _waits(func: Any, args: Any, ours: list[Pretended], to_cpu: bool) -> bool:
     if func is torch.ops.aten._local_scalar_dense.default or func in _SIZED_BY_VALUES:
         return bool(ours)
     if func is torch.ops.aten.copy_.default:
-        return isinstance(args[1], Pretended) and not isinstance(args[0], Pretended)
+        return isinstance(args[1], Pretended) != isinstance(args[0], Pretended)
     if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
         return any(isinstance(t, Pretended) and t.dtype in (torch.bool, torch.uint8) for t in args[1])
     return to_cpu and bool(ours)
+
+
+def _waits_to_send(func: Any, args: Any, kwargs: dict[str, Any], to_device: bool) -> bool:
+    """Whether numbers go to the GPU from memory that is not pinned: the host waits until they are there."""
+    return (func is torch.ops.aten._to_copy.default and to_device and not isinstance(args[0], Pretended)
+            and not kwargs.get("non_blocking"))
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -95,7 +101,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if wanted is not None and (to_device or wanted == CUDA):
         kwargs = kwargs | {"device": torch.device("cpu")}
     to_cpu = wanted is not None and not to_device
-    if _waits(func, args, ours, to_cpu):
+    if _waits(func, args, ours, to_cpu) or _waits_to_send(func, args, kwargs, to_device):
         WAITS.append(str(func))
     plain_args, plain_kwargs = tree_map(_unwrap, (args, kwargs))
     out = func(*plain_args, **plain_kwargs)
@@ -128,6 +134,11 @@ class _Function(TorchFunctionMode):
                 return _engine_run_backward((args[0],), (one,), False, False, (), allow_unreachable=True,
                                             accumulate_grad=True)
         kwargs = kwargs or {}
+        if func is Tensor.pin_memory:
+            return args[0]
+        if (func is Tensor.new_tensor and isinstance(args[0], Pretended)) or (
+                func is torch.tensor and _is_cuda(kwargs.get("device"))):
+            WAITS.append("numbers sent from pageable memory")
         if func is Tensor.new_tensor and isinstance(args[0], Pretended):
             return Pretended(torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype)))
         if func is torch.tensor and _is_cuda(kwargs.get("device")):
