@@ -24,8 +24,10 @@ SETTLE_S = 0.25  # a request this old is not a movement any more
 BAND_S = 0.08  # longest piece of a full picture; a movement waits no longer than this
 BURST_S = 0.04  # credit that may be saved up while nobody asks
 DEBT_S = 0.3  # a movement may be answered before this much has been earned back; full pictures may not
-SPENT = 0.75  # of the share; the rest is for what cannot be measured: cold caches, threads that wait for each other
-LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at
+SPENT = 0.65  # of the share; the rest is for what cannot be measured: cold caches, threads that wait for each other
+LEAST_PIXELS = 12_000  # of a quick picture; less is not worth looking at ...
+SLOWEST_S = 0.3  # ... unless so many take longer than this: a volume that is still fog is slow
+PROBE_PIXELS = 800  # drawn once, to learn what pixels cost
 
 
 class Artist(Protocol):
@@ -85,30 +87,47 @@ class _Slot:
 
 
 class _Cost:
-    """Seconds of a piece = a + b * pixels, by a line through the last pieces (older ones fade, b leans to a guess)."""
+    """Seconds of a piece = a + b * pixels, by a line through the last pieces.
 
-    _FADE, _GUESS, _LEAN = 0.95, 2.5e-7, 1e9
+    Older ones fade, and b leans to half of the seconds, as far as the pieces were of one size. The first one is
+    forgotten with the second: a cold start says little.
+    """
+
+    _FADE, _LEAN = 0.95, 0.03
+    _GROWTH = 2.0  # beyond what the last piece alone suggests ...
+    _STRETCH = 4.0  # ... or beyond the largest piece so far: until several sizes were drawn, the line is a guess
 
     def __init__(self) -> None:
-        self.known = False  # whether anything was drawn yet
-        self._sums = [1.0, 4e4, 0.01, 1.6e9, 400.0]  # of 1, x, y, x^2, x y: one piece as on a small machine
+        self._pieces = self._largest = 0
+        self._rate = 0.0  # pixels per second of the last piece
+        self._sums = [0.0] * 5  # of 1, x, y, x^2, x y
+
+    @property
+    def known(self) -> bool:
+        return self._pieces > 0
 
     def learn(self, pixels: int, seconds: float) -> None:
-        self.known = True
+        seconds = max(seconds, 1e-6)
+        self._pieces += 1
+        self._rate, self._largest = pixels / seconds, max(self._largest, pixels)
         new = (1.0, pixels, seconds, pixels * pixels, pixels * seconds)
-        self._sums = [self._FADE * s + n for s, n in zip(self._sums, new, strict=True)]
+        fade = self._FADE if self._pieces != 2 else 0.0
+        self._sums = [fade * s + n for s, n in zip(self._sums, new, strict=True)]
 
     def line(self) -> tuple[float, float]:
         n, x, y, xx, xy = self._sums
-        b = ((xy - x * y / n) / n + self._LEAN * self._GUESS) / (max(xx - x * x / n, 0.0) / n + self._LEAN)
-        b = min(max(b, self._GUESS / 20), self._GUESS * 400)  # volumes take 100 times as long as Gaussians
-        return max((y - b * x) / n, 0.0), b
+        lean = self._LEAN * (x / n) ** 2
+        b = ((xy - x * y / n) / n + lean * 0.5 * y / x) / (max(xx - x * x / n, 0.0) / n + lean)
+        b = min(max(b, 0.02 * y / x), y / x)
+        return (y - b * x) / n, b
 
-    def pixels(self, seconds: float) -> float:
-        """How many suit so many seconds. Where the fixed part is larger than that, as many as cost the same again:
-        fewer would be uglier and hardly faster."""
+    def pixels(self, seconds: float, hurry: bool = False) -> float:
+        """How many suit so many seconds; 0 where nothing was drawn yet. Where the fixed part is larger than that, as
+        many as cost the same again (``hurry``: a quarter of it): fewer would be uglier and hardly faster."""
+        if not self.known:
+            return 0.0
         a, b = self.line()
-        return max(seconds - a, a) / b
+        return min(max(seconds - a, a * (0.25 if hurry else 1.0)) / b, max(self._GROWTH * self._rate * seconds, self._STRETCH * self._largest))
 
 
 class Looks:
@@ -175,7 +194,7 @@ class Looks:
             return wait
         if not free and self._credit < 0.0 and slot.quick_done:
             return 0.0
-        start = self.start()
+        start, probe = self.start(), not self._cost.known
         try:
             self._piece(slot, step, free)
         except Exception as error:
@@ -183,7 +202,8 @@ class Looks:
             self.warn(f"a picture could not be made ({type(error).__name__}: {error})")
         slot.served = self.clock()
         if not free:
-            self._credit -= self.since(start)
+            took = self.since(start)
+            self._credit -= min(took, DEBT_S) if probe else took  # of the first one most is the start of everything
         return 0.0
 
     def _next(self, now: float, step: int) -> tuple[_Slot | None, float | None]:
@@ -208,12 +228,17 @@ class Looks:
         pixels = camera.width * camera.height
         if not slot.quick_done:
             target = 0.05 if free else min(max(0.1 * self.share, 0.01), 0.05)
-            suiting = self._cost.pixels(target) if self._cost.known else 0.0  # the first one must come soon
-            small = quick_camera(camera, max(suiting, LEAST_PIXELS))
+            least = min(LEAST_PIXELS, self._cost.pixels(SLOWEST_S))
+            hurry = not free and self._credit < 0.0  # a movement that goes on: more pictures, smaller ones
+            suiting = self._cost.pixels(target * (0.5 if hurry else 1.0), hurry)
+            small = quick_camera(camera, max(suiting, least, PROBE_PIXELS))
             start = self.start()
             render = self._whole(small, look)
             took = self.since(start)
+            first = not self._cost.known
             self._cost.learn(small.width * small.height, took)
+            if first and small.width * small.height < pixels:
+                return
             slot.quick_done = True
             if small.width * small.height >= pixels:
                 slot.full_step = step

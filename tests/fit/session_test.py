@@ -246,6 +246,7 @@ def test_a_full_picture_from_bands_is_the_same_picture(monkeypatch: pytest.Monke
     looks = Looks(session.shown, 0.2, lambda m: pytest.fail(m), clock)
     monkeypatch.setattr(looks._cost, "pixels", lambda seconds: 1920.0 if seconds == looks_module.BAND_S else 1000.0)
     monkeypatch.setattr(looks_module, "LEAST_PIXELS", 1000)
+    looks._cost.learn(1000, 0.01)
     look = look_at(got)
     looks.put("a", look)
     assert looks.serve(0, free=True) == 0.0
@@ -300,9 +301,39 @@ def test_the_first_picture_is_small_until_it_is_known_what_pictures_cost() -> No
         drawn.append(camera.width * camera.height)
         return Render(torch.zeros(camera.height, camera.width, 3))
 
+    got: list[Picture] = []
     looks = Looks(SimpleNamespace(draw=draw, in_bands=None), 0.2, print)  # type: ignore[arg-type]
-    for client in range(2):
-        looks.put(client, look_at([], 900, 600))
-        looks.serve(0, free=True)
-    assert drawn[0] == pytest.approx(looks_module.LEAST_PIXELS, rel=0.05)
-    assert drawn[1] > 4 * drawn[0], "that was quick: the next one may be larger"
+    looks.put(0, look_at(got, 900, 600))
+    looks.serve(0, free=True)
+    assert drawn[0] == pytest.approx(looks_module.PROBE_PIXELS, rel=0.05)
+    assert not got, "a probe is not worth looking at"
+    looks.serve(0, free=True)
+    assert len(got) == 1
+    assert drawn[1] > 4 * drawn[0], "that was quick: the picture may be larger"
+
+
+@pytest.mark.parametrize("seconds_per_pixel", (3e-7, 2e-5, 3e-4))
+@pytest.mark.parametrize("cold", (1.0, 20.0))
+def test_no_piece_takes_long_however_slow_the_scene_and_its_first_picture(seconds_per_pixel: float, cold: float) -> None:
+    clock, took = SlowClock(), []
+
+    def draw(camera: Any, want: Any, edit: Any = None) -> Render:
+        pixels = camera.width * camera.height
+        took.append((cold if not took else 1.0) * (0.005 + pixels * seconds_per_pixel))
+        clock.now += took[-1]
+        return Render(torch.zeros(camera.height, camera.width, 3))
+
+    def in_bands(camera: Any, want: Any, edit: Any) -> Any:
+        return lambda top, height: draw(camera.cropped(0, top, camera.width, height), want, edit)
+
+    got: list[Picture] = []
+    looks = Looks(SimpleNamespace(draw=draw, in_bands=in_bands), 0.2, lambda message: pytest.fail(message), clock)
+    for step in range(400):
+        if step % 40 == 0:
+            looks.put("a", look_at(got, 480, 270))
+        clock.now += 0.05
+        looks.earn(0.05)
+        looks.serve(step, free=False)
+    assert len(got) >= 3
+    slowest_row = 16 * 480 * seconds_per_pixel  # a band has at least so many
+    assert max(took[1:]) < max(2.1 * looks_module.SLOWEST_S, 1.5 * slowest_row)
