@@ -127,7 +127,8 @@ class _Cost:
         if not self.known:
             return 0.0
         a, b = self.line()
-        return min(max(seconds - a, a * (0.25 if hurry else 1.0)) / b, max(self._GROWTH * self._rate * seconds, self._STRETCH * self._largest))
+        most = max(self._GROWTH * self._rate * seconds, self._STRETCH * self._largest)
+        return min(max(seconds - a, a * (0.25 if hurry else 1.0)) / b, most)
 
 
 class Looks:

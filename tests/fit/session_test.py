@@ -235,7 +235,7 @@ def test_the_share_is_kept(share: float, clients: int, elsewhere: float) -> None
         looks.serve(step, free=False)
     beside = elsewhere * len(drawn)
     used = (sum(drawn) + beside) / (clock.now + beside)
-    assert 0.7 * share < used <= share * 1.02 + looks_module.DEBT_S / clock.now
+    assert 0.93 * looks_module.SPENT * share < used <= share * 1.02 + looks_module.DEBT_S / clock.now
 
 
 def test_a_full_picture_from_bands_is_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_a_full_picture_from_bands_is_the_same_picture(monkeypatch: pytest.Monke
     got: list[Picture] = []
     clock = SlowClock()
     looks = Looks(session.shown, 0.2, lambda m: pytest.fail(m), clock)
-    monkeypatch.setattr(looks._cost, "pixels", lambda seconds: 1920.0 if seconds == looks_module.BAND_S else 1000.0)
+    monkeypatch.setattr(looks._cost, "pixels", lambda s, hurry=False: 1920.0 if s == looks_module.BAND_S else 1000.0)
     monkeypatch.setattr(looks_module, "LEAST_PIXELS", 1000)
     looks._cost.learn(1000, 0.01)
     look = look_at(got)
@@ -312,9 +312,9 @@ def test_the_first_picture_is_small_until_it_is_known_what_pictures_cost() -> No
     assert drawn[1] > 4 * drawn[0], "that was quick: the picture may be larger"
 
 
-@pytest.mark.parametrize("seconds_per_pixel", (3e-7, 2e-5, 3e-4))
-@pytest.mark.parametrize("cold", (1.0, 20.0))
-def test_no_piece_takes_long_however_slow_the_scene_and_its_first_picture(seconds_per_pixel: float, cold: float) -> None:
+@pytest.mark.parametrize("seconds_per_pixel", [3e-7, 2e-5, 3e-4])
+@pytest.mark.parametrize("cold", [1.0, 20.0])
+def test_no_piece_takes_long_however_slow_scene_and_first_picture_are(seconds_per_pixel: float, cold: float) -> None:
     clock, took = SlowClock(), []
 
     def draw(camera: Any, want: Any, edit: Any = None) -> Render:
