@@ -236,9 +236,10 @@ class Looks:
             start = self.start()
             render = self._whole(small, look)
             took = self.since(start)
-            first = not self._cost.known
+            probe = not self._cost.known
             self._cost.learn(small.width * small.height, took)
-            if first and small.width * small.height < pixels:
+            if probe and small.width * small.height < pixels:
+                self._piece(slot, step, free)  # at once: the next step may be a long one
                 return
             slot.quick_done = True
             if small.width * small.height >= pixels:
