@@ -22,7 +22,7 @@ from recon.app import catalogue, reporters, run_folder, sizes
 from recon.app.fitting import FitJob, FitRequest, follow, saved_system
 from recon.app.run_folder import RunFolder
 from recon.errors import InputError
-from recon.protocols import Splats
+from recon.protocols import Meshed, Splats
 from recon.types import Camera, Gaussians, Mesh, Render, Similarity
 from recon.types.render import CHANNELS
 
@@ -128,6 +128,13 @@ class Run:
         centre = x.median(0).values
         radius = max(float(torch.quantile((x - centre).norm(dim=1), 0.9)), 1e-12)
         return Similarity(1.0 / radius, torch.eye(3, dtype=torch.float64), -centre / radius)
+
+    @property
+    def surface_field(self) -> Any:
+        """What may have a surface of its own: the fitted field, where it is a mesh with Gaussians on it."""
+        if self.holds_splats and self.folder is not None and isinstance(saved_system(self.config).field.build(), Meshed):
+            return self._fitted()
+        return self.field
 
     @cached_property
     def field(self) -> Any:

@@ -46,6 +46,7 @@ class FitRequest:
     memory      budget in bytes
     holdout     every n-th photo is kept for measuring, 0 = none (where the scene itself has no split)
     out         run folder; runs/<scene>-<method>-NN when None
+    start       a mesh in the coordinates of the source, for methods that begin with one
     refine_poses   camera poses are unknowns too
     until       stop at this step although the plan (``system.steps``) is another
     device      "cuda" | "cpu" | "auto" (None): a GPU where there is one that can fit this system
@@ -67,6 +68,7 @@ class FitRequest:
     holdout: int | None = None
     masks: Literal["auto", "ignore", "object", "present", "off"] | None = None
     poses: str | None = None
+    start: str | None = None
     refine_poses: bool | None = None
     until: int | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
@@ -78,7 +80,8 @@ def merged(request: FitRequest, config: dict[str, Any]) -> FitRequest:
     scene, fit = config["scene"], config.get("fit") or {}
     known: dict[str, Any] = {
         "scene": scene.get("path"), "format": scene.get("format"), "holdout": scene.get("holdout"),
-        "poses": scene.get("poses"), "resolution": tuple(scene["size"]) if scene.get("size") else None,
+        "poses": scene.get("poses"), "start": scene.get("start"),
+        "resolution": tuple(scene["size"]) if scene.get("size") else None,
         "memory": fit.get("memory_bytes"), "seed": fit.get("seed"), "threads": fit.get("threads"),
         "device": fit.get("device"),
     }
@@ -163,7 +166,7 @@ class FitJob:
         self = cls.__new__(cls)
         folder = run_folder.open_run(path)
         fixed = [n for n in ("scene", "method", "preset", "system", "resolution", "seed", "format", "holdout", "masks",
-                             "poses", "refine_poses", "time", "out") if getattr(request, n) is not None]
+                             "poses", "start", "refine_poses", "time", "out") if getattr(request, n) is not None]
         if fixed:
             raise InputError(f"--{fixed[0].replace('_', '-')} cannot change in a run that is resumed",
                              fix=f"Leave it out, or start anew with: recon fit --config {path}/config.yaml")
@@ -204,7 +207,7 @@ class FitJob:
         found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
         wanted = request.resolution
         self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
-        small = at_working_size(found, self.size, self.memory, runs, report)
+        small = with_start(at_working_size(found, self.size, self.memory, runs, report), request.start)
         report.line("Photos", f"{len(found.views)} found ({found.format}){_split_words(small)}")
         for warning in small.warnings:
             report.warn(warning)
@@ -235,6 +238,7 @@ class FitJob:
             "scene": {
                 "path": str(Path(str(request.scene)).expanduser().absolute()),
                 "format": request.format, "poses": request.poses, "holdout": request.holdout,
+                "start": None if request.start is None else str(Path(request.start).expanduser().absolute()),
                 "resolution": request.resolution if isinstance(request.resolution, str) else "auto",
                 "size": list(self.size),
             },
@@ -320,6 +324,20 @@ def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Pa
 
     kept = None if run_folder.is_run(found.root) else _work_dir(found.root.absolute(), runs) / "pixels"
     return data.prepare(found, size=size, memory=int(PHOTO_SHARE * memory), progress=_progress(report), cache_dir=kept)
+
+
+def with_start(capture: Capture, path: str | None) -> Capture:
+    """The capture with a mesh to begin from, read from a file in the coordinates of its source."""
+    if path is None:
+        return capture
+    import torch
+
+    from recon.export import read_mesh
+
+    mesh = read_mesh(Path(path).expanduser())
+    if not len(mesh) or not bool(torch.isfinite(mesh.vertices).all()):
+        raise InputError("holds no surface", file=path, fix="Check that it is a mesh.")
+    return dataclasses.replace(capture, start=mesh.transformed(capture.world_from_source))
 
 
 def read_again(config: dict[str, Any], runs: Path, moved_to: str | None = None) -> Capture:

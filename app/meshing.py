@@ -3,7 +3,7 @@ turned as a file format expects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The axis that points up, where the format or the programs that read it have one.
 UPS = {".glb": "y", ".obj": "y", ".usdz": "y", ".stl": "z", ".html": "y"}
 AXES = {name: torch.eye(3, dtype=torch.float64)[i] for i, name in enumerate("xyz")}
+FIT_PIXELS = 12_000_000  # that a texture is fitted to at most: memory and time
 WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
 
 
@@ -172,13 +173,18 @@ def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[
     """The mesh with a texture of what the cameras show. Pictures of the fit are better than photos here: masks and
     exposure are already dealt with, and the photos may be gone."""
     from recon.mesh.texture import Baking, bake, unwrap
+    from recon.mesh.texture_fit import fit_texture
 
-    def views() -> Iterator[tuple[Camera, Tensor, Tensor]]:
-        for camera in cameras:
-            shown = render(camera)
-            yield camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+    pixels = sum(camera.width * camera.height for camera in cameras)
+    few = cameras[:: -(-pixels // FIT_PIXELS)]  # the fit looks at every view several times
 
-    return bake(unwrap(mesh, size), views(), Baking(size))
+    def drawn(camera: Camera) -> tuple[Camera, Tensor, Tensor]:
+        shown = render(camera)
+        return camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+
+    baked = bake(unwrap(mesh, size), map(drawn, cameras), Baking(size))
+    kept = [drawn(camera) for camera in few]
+    return fit_texture(baked, lambda: kept)
 
 
 def welded(mesh: Mesh) -> Mesh:

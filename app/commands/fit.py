@@ -82,6 +82,9 @@ class Arguments:
     # "photos" finds the camera poses from the photos even where a camera file exists; or a path to take them from
     poses: Annotated[str | None, option("HOW", "a camera file where there is one")] = None
 
+    # a mesh to begin with, in coordinates of the scene (recon mesh RUN out.ply), for methods that refine one
+    start: Annotated[str | None, option("FILE", "none")] = None
+
     # also refine the camera poses, against the pixels of the photos
     refine_poses: Annotated[bool, flag()] = False
 
@@ -179,6 +182,7 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, FitRequest]:
         resolution=arguments.resolution, memory=sizes.parse_bytes(arguments.memory) if arguments.memory else None,
         seed=arguments.seed, threads=arguments.threads, out=Path(arguments.out) if arguments.out else None,
         format=arguments.format, holdout=arguments.holdout, masks=arguments.masks, poses=arguments.poses,
+        start=arguments.start,
         refine_poses=True if arguments.refine_poses else None, device=arguments.device,
         command="recon fit " + shlex.join(words),
     )

@@ -166,7 +166,8 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
                           arguments.unseen)
     masks = object_masks.wanted(scene, arguments.masks, cameras)
     return meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
-                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how, field=scene.field)
+                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how,
+                           field=scene.surface_field)
 
 
 def _described(report: MeshReport, looked: bool) -> str:

@@ -164,6 +164,19 @@ def _padded(picture: Tensor, known: Tensor, times: int = 8) -> Tensor:
     return rgb[:, 0].permute(1, 2, 0)
 
 
+def textured_texels(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The four texels [n, 4] (flat, of a texture of ``size`` along a side) around coordinates uv [n, 2], and their
+    shares of the bilinear mean [n, 4]; as ``textured_picture`` mixes them."""
+    at = torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=1) * size - 0.5
+    low = at.floor()
+    t = at - low
+    x, y = (low.long()[:, i, None] + torch.tensor([0, 1]) for i in (0, 1))
+    x, y = x.clamp(0, size - 1), y.clamp(0, size - 1)
+    index = (y[:, :, None] * size + x[:, None, :]).reshape(-1, 4)
+    wide, tall = (torch.stack([1 - t[:, i], t[:, i]], dim=1) for i in (0, 1))
+    return index, (tall[:, :, None] * wide[:, None, :]).reshape(-1, 4)
+
+
 def textured_picture(mesh: Mesh, camera: Camera, background: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The mesh as a camera sees it, unlit: rgb [h, w, 3] in 0..1 and which pixels it covers [h, w] bool."""
     seen = rasterize(mesh.vertices, mesh.faces, camera)

@@ -143,7 +143,7 @@ class SplatRenderer:
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
-        """``field`` is a GaussianField (differentiable in its params) or has ``gaussians()``; see Renderer."""
+        """``field`` is a GaussianField (differentiable in its params), or has ``drawn()`` or ``gaussians()``."""
         return self._render(field, camera, background, want, drop, deferred=False)
 
     def render_deferred(self, field: Any, camera: Camera, *, background: Tensor | None = None,
@@ -255,7 +255,8 @@ def _rows(field: Any) -> tuple[dict[str, Tensor], int, bool]:
     params = getattr(field, "params", None)
     if params is not None and "sh_rest" in params:
         return dict(params.items()), field.active_degree, field.settings.antialiased
-    g = field.gaussians()
+    drawn = getattr(field, "drawn", None)  # differentiable
+    g = field.gaussians() if drawn is None else drawn()
     rows = {"means": g.means, "log_scales": g.log_scales, "quaternions": g.quaternions, "logits": g.logits,
             "sh0": g.sh[:, 0].contiguous(), "sh_rest": g.sh[:, 1:].contiguous()}
     return rows, g.sh_degree, g.antialiased

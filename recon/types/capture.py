@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon.types.camera import Camera
+from recon.types.mesh import Mesh
 from recon.types.similarity import Similarity
 
 
@@ -86,6 +87,7 @@ class Capture:
     world_from_source   the normalising similarity already applied to cameras and points; every export undoes it
     mask_meaning        what a 0 in a mask says: "ignore" (unknown, do not compare) or "object" (background)
     surface             the true surface where it is known; captures that are moved lose it
+    start               a mesh in the world that a fit may begin with; captures that are moved take it along
     warnings            what was skipped or repaired while reading, one readable sentence each
     """
 
@@ -99,6 +101,7 @@ class Capture:
     has_alpha: bool = False
     warnings: tuple[str, ...] = ()
     surface: TrueSurface | None = None
+    start: Mesh | None = None
 
     def subset(self, split: str) -> tuple[View, ...]:
         return tuple(v for v in self.views if v.split == split)
@@ -133,6 +136,7 @@ class Capture:
             points=points,
             world_from_source=target_from_world.after(self.world_from_source),
             surface=None,
+            start=None if self.start is None else self.start.transformed(target_from_world),
         )
 
 

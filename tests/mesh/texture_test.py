@@ -18,6 +18,7 @@ from recon.mesh.grid import Grid
 from recon.mesh.marching_cubes import mesh_distance
 from recon.mesh.simplify import simplify
 from recon.mesh.texture import Baking, bake, texels, textured_picture, unwrap
+from recon.mesh.texture_fit import TextureFit, fit_texture
 from recon.types import Camera, Mesh
 
 RADIUS = 0.7
@@ -87,6 +88,45 @@ def test_baked_colours_are_those_of_the_pictures(textured: Mesh) -> None:
         assert torch.equal(hit, solid > 0)
         assert float((shown - true)[hit].abs().mean()) < 0.02
         assert float((shown.flip(1) - true)[hit & hit.flip(1)].abs().mean()) > 0.1  # a mirrored one would be seen
+
+
+def test_a_fitted_texture_is_sharper_than_a_baked_one_and_does_not_depend_on_threads() -> None:
+    """Photos of fine stripes: each of their pixels is a mean over a pixel, and baking blurs that once more."""
+    def stripes(x: Tensor) -> Tensor:
+        return (0.5 + 0.4 * torch.sin(40 * x[..., 2:] / RADIUS)).expand(*x.shape)
+
+    mesh = unwrap(ball())
+
+    def taken(camera: Camera) -> tuple[Tensor, Tensor]:
+        from recon.ops.raster import rasterize
+
+        fine = camera.scaled(4 * camera.width, 4 * camera.height)
+        seen = rasterize(mesh.vertices, mesh.faces, fine)
+        colours = stripes(seen.interpolate(mesh.vertices, mesh.faces)) * (seen.face >= 0)[..., None]
+        planes = torch.cat([colours, (seen.face >= 0)[..., None].float()], dim=-1).permute(2, 0, 1)[None]
+        small = torch.nn.functional.avg_pool2d(planes, 4)[0].permute(1, 2, 0)
+        return small[..., :3], small[..., 3]
+
+    views = [(c, *taken(c)) for c in (view(0.9 * i, h) for h in (-1.0, 0.8) for i in range(7))]
+    baked = bake(mesh, views, Baking(256))
+
+    def error(m: Mesh, camera: Camera) -> float:
+        true, solid = taken(camera)
+        shown, _ = textured_picture(m, camera.scaled(4 * camera.width, 4 * camera.height))
+        small = torch.nn.functional.avg_pool2d(shown.permute(2, 0, 1)[None], 4)[0].permute(1, 2, 0)
+        return float((small - true)[solid == 1].square().mean())
+
+    before = torch.get_num_threads()
+    fitted = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        fitted.append(fit_texture(baked, lambda: views, TextureFit(8)))
+    torch.set_num_threads(before)
+    assert fitted[0].texture is not None
+    assert fitted[1].texture is not None
+    assert torch.equal(fitted[0].texture, fitted[1].texture)
+    for camera in (view(0.45, 0.0), view(3.6, 0.3)):  # not among them
+        assert error(fitted[0], camera) < 0.5 * error(baked, camera)
 
 
 def test_what_no_camera_sees_keeps_its_vertex_colours() -> None:
