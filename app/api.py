@@ -132,9 +132,9 @@ class Run:
     @property
     def surface_field(self) -> Any:
         """What may have a surface of its own: the fitted field, where it is a mesh with Gaussians on it."""
-        if self.holds_splats and self.folder is not None and isinstance(saved_system(self.config).field.build(), Meshed):
-            return self._fitted()
-        return self.field
+        if not self.holds_splats or self.folder is None:
+            return self.field
+        return self._fitted() if isinstance(saved_system(self.config).field.build(), Meshed) else self.field
 
     @cached_property
     def field(self) -> Any:
