@@ -19,6 +19,7 @@ from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
+from recon.strategies.view_counts import ViewCounts
 
 _BASE = System(
     field=DenseGridSettings(voxels=3_000_000, channels=16, layers=1, step=0.7),
@@ -30,7 +31,7 @@ _BASE = System(
         "features": Schedule(0.2, 0.02),
         "decoder": Schedule(4e-3, 4e-4),
     }),
-    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy()},
+    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts()},
     steps=10_000,
 )
 

@@ -228,6 +228,7 @@ class Problem(Protocol):
 
     step        finished steps, 0 in the first         radius   scene extent (Capture.radius)
     seen        what this step compares with           render   the last rendered picture, with its trace
+    cameras     of the views that are fitted
     """
 
     field: Any
@@ -237,6 +238,9 @@ class Problem(Protocol):
     radius: float
     seen: Observation
     render: Render
+
+    @property
+    def cameras(self) -> Sequence[Camera]: ...
 
     def gradient(self, deferred: bool = False) -> float:
         """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L.

@@ -1,7 +1,8 @@
 """A dense voxel grid of density and colour features.
 
 Source: Sun, Sun, Chen, "Direct voxel grid optimization", CVPR 2022, arXiv 2111.11215. Differences: no separate coarse
-stage; the first occupancy is the visual hull where photos have alpha, else everything, and shrinks while fitting.
+stage, the fit begins with few voxels; the first occupancy is the visual hull where photos have alpha, else everything,
+and shrinks while fitting.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class DenseGridField(VolumeField):
     """Parameters: density [x, y, z, 1] raw, features [x, y, z, channels], decoder (flat, see ``recon.ops.mlp``)."""
 
     settings: DenseGridSettings
+    per_voxel = ("density", "features")
 
     @property
     def feature_width(self) -> int:  # type: ignore[override]

@@ -49,6 +49,7 @@ class TiltedField(WrappedField):
 
     def __init__(self, settings: TiltedSettings) -> None:
         super().__init__(settings, settings.rotations)
+        self.per_voxel = ()  # not of the whole's coordinates
         self.scale = 1.0
 
     @property

@@ -19,7 +19,7 @@ from recon.fit.system import System
 from recon.ops.cuda import Late
 from recon.ops.tile_room import TileRoom
 from recon.protocols import PointRegularizer, Regularizer
-from recon.types import Capture, Drop, Observation, Render
+from recon.types import Camera, Capture, Drop, Observation, Render
 
 
 class FitProblem:
@@ -63,6 +63,10 @@ class FitProblem:
         d = system.dropout
         self._dropout = min(max(d.share, 0.0), 0.9) if len(capture.train) < d.photos else 0.0
         self._want = {"rgb"}.union(*(loss.channels for loss in self._pictured.values()))
+
+    @property
+    def cameras(self) -> list[Camera]:
+        return [v.camera for v in self.capture.train]
 
     def scale(self, step: int) -> float:
         """Downscale factor of a step: pixels grow evenly from the start scale to 1, in eight levels."""

@@ -39,6 +39,16 @@ class TouchedAdam:
         self.settings, self.field, self.total_steps = settings, field, total_steps
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
         self.counts: dict[str, int] = {}
+        self.shares: dict[str, Tensor] = {}
+
+    def slow(self, name: str, *share: Tensor | None) -> Tensor | None:
+        """What the steps of a parameter are multiplied by (of a shape that broadcasts to it, None = 1); a second argument
+        sets it. Forgotten with the moments."""
+        if share:
+            self.shares.pop(name, None)
+            if share[0] is not None:
+                self.shares[name] = share[0]
+        return self.shares.get(name)
 
     def step(self, problem: Problem) -> float:
         s, params = self.settings, self.field.params
@@ -55,8 +65,13 @@ class TouchedAdam:
                 self.moments[name] = torch.zeros_like(tensor.detach()), torch.zeros_like(tensor.detach())
                 self.counts[name] = 0
             self.counts[name] += 1
+            slowed = self.shares.get(name)
+            before = None if slowed is None else tensor.detach().clone()
             adam_touched_(tensor, tensor.grad, *self.moments[name], lr=rate.at(share), step=self.counts[name],
                           beta1=s.beta1, beta2=s.beta2, eps=s.eps)
+            if before is not None and slowed is not None:
+                with torch.no_grad():
+                    tensor.sub_((1 - slowed) * (tensor - before))
         return loss
 
     def follow(self, change: RowChange) -> None:
@@ -65,10 +80,13 @@ class TouchedAdam:
     def forget(self, name: str) -> None:
         self.moments.pop(name, None)
         self.counts.pop(name, None)
+        self.shares.pop(name, None)
 
     def state(self) -> dict[str, Any]:
-        return {"moments": {n: list(pair) for n, pair in self.moments.items()}, "counts": dict(self.counts)}
+        return {"moments": {n: list(pair) for n, pair in self.moments.items()}, "counts": dict(self.counts),
+                "shares": dict(self.shares)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.moments = {n: (pair[0].clone(), pair[1].clone()) for n, pair in state["moments"].items()}
         self.counts = {n: int(c) for n, c in state["counts"].items()}
+        self.shares = {n: t.clone() for n, t in state.get("shares", {}).items()}

@@ -78,6 +78,7 @@ class VolumeField:
     # ------------------------------------------------------------ for a representation to fill in
 
     feature_width = 0
+    per_voxel: tuple[str, ...] = ()  # parameters [x, y, z, channels], for strategies that look at places
     path = ""  # of ``settings`` in the settings of the method
     voxels_per_pixel = 0.5  # at most: more than photos can tell apart are not made
 

@@ -44,6 +44,7 @@ class WrappedField(VolumeField):
         super().__init__(settings.inner)
         self.wrapping = settings
         self.parts: list[VolumeField] = [settings.inner.build() for _ in range(parts)]
+        self.per_voxel = tuple(f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.per_voxel)
 
     def part_region(self) -> Region:
         """Where the parts lie."""
