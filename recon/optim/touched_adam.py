@@ -42,8 +42,10 @@ class TouchedAdam:
         self.shares: dict[str, Tensor] = {}
 
     def slow(self, name: str, *share: Tensor | None) -> Tensor | None:
-        """What the steps of a parameter are multiplied by (of a shape that broadcasts to it, None = 1); a second argument
-        sets it. Forgotten with the moments."""
+        """What the steps of a parameter are multiplied by (of a shape that broadcasts to it, None = 1).
+
+        A second argument sets it; it is forgotten with the moments.
+        """
         if share:
             self.shares.pop(name, None)
             if share[0] is not None:

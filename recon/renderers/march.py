@@ -70,19 +70,21 @@ class MarchRenderer:
             offset = torch.full((len(rays),), 0.5)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
         ray = rays_of(found.offsets)
-        footprint = footprints(volume, rays.footprint[ray], found.t, found.position)
+        footprint = footprints(volume, rays.footprint.index_select(0, ray), found.t, found.position)
         raw, more = field.density_and_more(found.position, footprint)
         constants = {"delta": volume.delta, "shift": volume.shift}
         w = weights(raw, found.offsets, end=self.least_transmittance, **constants)
         index = (w > self.least_weight).nonzero().squeeze(1)
-        colour = field.radiance(found.position[index], footprint[index], rays.direction, ray[index],
+        colour = field.radiance(found.position.index_select(0, index), footprint.index_select(0, index),
+                                rays.direction, ray.index_select(0, index),
                                 None if more is None else more.index_select(0, index))
         # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
         front = (w > 0).nonzero().squeeze(1)
         before = torch.zeros(len(w) + 1, dtype=torch.int32)  # samples in front of each
         torch.cumsum(w > 0, 0, dtype=torch.int32, out=before[1:])
-        found = Samples(found.position[front], found.t[front], before[found.offsets])
-        raw, w, index = raw.index_select(0, front), w[front], before[index]
+        found = Samples(found.position.index_select(0, front), found.t.index_select(0, front),
+                        before.index_select(0, found.offsets))
+        raw, w, index = raw.index_select(0, front), w.index_select(0, front), before.index_select(0, index)
         out = composite(raw, colour, found.t, found.offsets, index, behind, **constants)
         normal = None
         if "normal" in want:

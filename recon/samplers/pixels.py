@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recon.types import Observation, Rays
 
@@ -33,26 +34,32 @@ class RandomPixels:
         background = observations.background
         if observations.random_background:
             background = torch.rand(3, generator=generator)
-        target, origins, directions = torch.empty(3, total), torch.empty(total, 3), torch.empty(total, 3)
-        footprint, mask = torch.empty(total), None
         camera = None
         order = torch.randperm(total, generator=generator)  # neighbours of a patch come from different views
+        colours, origins, directions, widths, masks = [], [], [], [], []
         for i, index in enumerate(chosen):
-            rows = order[total * i // count:total * (i + 1) // count]
+            taken = total * (i + 1) // count - total * i // count
             seen = observations.over(index, scale, background)
             camera = camera or seen.camera
             w, h = seen.camera.size
-            pixel = torch.randint(w * h, (len(rows),), generator=generator)
-            colour = seen.target.reshape(3, -1)[:, pixel].float()
-            target[:, rows] = colour / 255.0 if seen.target.dtype == torch.uint8 else colour
-            at = torch.stack([pixel % w, pixel // w], dim=1).double() + 0.5
-            origin, direction = seen.camera.rays(at)
-            origins[rows], directions[rows] = origin.float(), direction.float()
-            footprint[rows] = float((seen.camera.intrinsics[0] * seen.camera.intrinsics[1]) ** -0.5)
-            if seen.mask is not None:
-                mask = torch.ones(total, dtype=torch.uint8) if mask is None else mask
-                mask[rows] = seen.mask.reshape(-1)[pixel]
+            pixel = torch.randint(w * h, (taken,), generator=generator)
+            colour = seen.target.reshape(3, -1).index_select(1, pixel).float()
+            colours.append(colour / 255.0 if seen.target.dtype == torch.uint8 else colour)
+            origin, direction = seen.camera.rays(torch.stack([pixel % w, pixel // w], dim=1).double() + 0.5)
+            origins.append(origin.float())
+            directions.append(direction.float())
+            widths.append(torch.full((taken,), float((seen.camera.intrinsics[0] * seen.camera.intrinsics[1]) ** -0.5)))
+            masks.append(None if seen.mask is None else seen.mask.reshape(-1).index_select(0, pixel))
         assert camera is not None
-        rays = Rays(origins, directions, footprint, (width, height), seed * 15_485_863 + step)
-        return Observation(camera, target.view(3, height, width),
+        place = torch.empty_like(order)  # of every pixel of the patch among those drawn, view after view
+        place[order] = torch.arange(total)
+
+        def spread(parts: list[Tensor], dim: int = 0) -> Tensor:
+            return torch.cat(parts, dim).index_select(dim, place)
+
+        mask = None
+        if any(m is not None for m in masks):
+            mask = spread([torch.ones(len(o), dtype=torch.uint8) if m is None else m for m, o in zip(masks, origins)])
+        rays = Rays(spread(origins), spread(directions), spread(widths), (width, height), seed * 15_485_863 + step)
+        return Observation(camera, spread(colours, 1).view(3, height, width),
                            None if mask is None else mask.view(height, width), background, chosen[0], rays=rays)
