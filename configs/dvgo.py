@@ -8,29 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recon.configs._volumes import marched
 from recon.fields.dense_grid import DenseGridSettings
-from recon.fit.system import System
-from recon.losses.distortion import Distortion
-from recon.losses.opacity import OpacityEntropy
-from recon.losses.squared import SquaredError
 from recon.optim.schedule import Schedule
-from recon.optim.touched_adam import TouchedAdamSettings
-from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 from recon.strategies.view_counts import ViewCounts
 
-_BASE = System(
-    field=DenseGridSettings(voxels=3_000_000, channels=16, layers=1, step=0.7),
-    renderer=MarchRenderer(least_weight=1e-3),
-    sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
-    optimizer=TouchedAdamSettings(rates={
-        "density": Schedule(0.5, 0.05),
-        "features": Schedule(0.2, 0.02),
-        "decoder": Schedule(4e-3, 4e-4),
-    }),
+_BASE = marched(
+    DenseGridSettings(voxels=3_000_000, channels=16, layers=1, step=0.7),
+    rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts()},
     steps=10_000,
 )

@@ -8,29 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recon.configs._volumes import DECODER, marched
 from recon.fields.hash_grid import HashGridSettings
-from recon.fit.system import System
-from recon.losses.distortion import Distortion
-from recon.losses.opacity import OpacityEntropy
-from recon.losses.squared import SquaredError
 from recon.optim.schedule import Schedule
-from recon.optim.touched_adam import TouchedAdamSettings
-from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 
-_BASE = System(
-    field=HashGridSettings(start=1.0, layers=1, step=0.7),
-    renderer=MarchRenderer(least_weight=1e-3),
-    sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
-    optimizer=TouchedAdamSettings(eps=1e-15, rates={
-        "table": Schedule(5e-2, 3e-3),
-        "network": Schedule(4e-3, 4e-4),
-        "decoder": Schedule(4e-3, 4e-4),
-    }),
+_BASE = marched(
+    HashGridSettings(start=1.0, layers=1, step=0.7),
+    rates={"table": Schedule(5e-2, 3e-3), "network": DECODER},
     strategies={"occupancy": ShrinkOccupancy(every=100)},
-    steps=6_000,
+    steps=6_000, eps=1e-15,
 )
 
 PRESETS = {

@@ -8,29 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from recon.configs._volumes import FACTORS, marched
 from recon.fields.vector_matrix import FactoredSettings
-from recon.fit.system import System
-from recon.losses.distortion import Distortion
-from recon.losses.opacity import OpacityEntropy
-from recon.losses.squared import SquaredError
-from recon.optim.schedule import Schedule
-from recon.optim.touched_adam import TouchedAdamSettings
-from recon.renderers.march import MarchRenderer
-from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
-_FACTORS = Schedule(0.05, 5e-3)
-
-_BASE = System(
-    field=FactoredSettings(layers=1, step=0.7),
-    renderer=MarchRenderer(least_weight=1e-3),
-    sampler=RandomPixels(),
-    losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
-    optimizer=TouchedAdamSettings(rates={
-        "density_lines": _FACTORS, "density_planes": _FACTORS, "colour_lines": _FACTORS, "colour_planes": _FACTORS,
-        "decoder": Schedule(4e-3, 4e-4),
-    }),
+_BASE = marched(
+    FactoredSettings(layers=1, step=0.7),
+    rates=dict.fromkeys(("density_lines", "density_planes", "colour_lines", "colour_planes"), FACTORS),
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2)},
     steps=6_000,
 )

@@ -218,12 +218,15 @@ class DistanceGridField(VolumeField):
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
         return self.outer_density(self.signed_distance(u)[0])
 
+    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        """What colour is made from beside the normals."""
+        return hash_grid(self.params["table"], self.colour_nodes, quantised(u, self.settings.quantise))
+
     def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, more: Tensor | None
                  ) -> Tensor:
         """``more``: unit normals [m, 3]."""
         assert more is not None
-        encoded = hash_grid(self.params["table"], self.colour_nodes, quantised(u, self.settings.quantise))
-        return mlp(self.params["decoder"], self.decoder_sizes, torch.cat([encoded, more], dim=1),
+        return mlp(self.params["decoder"], self.decoder_sizes, torch.cat([self.features(u, footprint), more], dim=1),
                    direction_encoding(direction_world), ray, squash=True)
 
     def known_distances(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -96,3 +96,6 @@ class HashGridField(VolumeField):
     def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
         out = self._network(u)
         return out[:, 0].contiguous(), out[:, 1:].contiguous()
+
+    def features(self, u: Tensor, footprint: Tensor) -> Tensor:
+        return self._network(u)[:, 1:].contiguous()

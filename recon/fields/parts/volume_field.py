@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -57,11 +58,9 @@ def direction_encoding(direction: Tensor) -> Tensor:
     return torch.cat([direction, scaled.sin(), scaled.cos()], dim=1)
 
 
-class VolumeField:
-    """Implements the Field and Volumetric protocols but for ``build_params``, ``density`` and ``features``.
-
-    A representation adds those, and ``resized`` if it can be refined.
-    """
+class VolumeField(ABC):
+    """Implements the Field and Volumetric protocols but for what a representation adds: the abstract methods, and
+    ``resized`` if it can be refined."""
 
     settings: VolumeSettings
 
@@ -89,23 +88,24 @@ class VolumeField:
             return forward_region(capture, cells, s.layers_of_depth)
         return region_of(capture, cells, s.margin)
 
+    @abstractmethod
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Parameters besides ``decoder``, at ``size``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bytes_at(self, voxels: float) -> float:
         """Of the parameters at that many voxels; to check the size against the memory there is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
-        raise NotImplementedError
+        """See the Volumetric protocol."""
 
     def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.density(u, footprint), None
 
+    @abstractmethod
     def features(self, u: Tensor, footprint: Tensor) -> Tensor:
-        """[m, feature_width] that colour is made from, unless ``density_and_more`` gives it."""
-        raise NotImplementedError
+        """[m, feature_width] that colour is made from, where ``density_and_more`` does not give it."""
 
     def resized(self, size: tuple[int, int, int]) -> dict[str, Tensor]:
         """Parameters that change when the grid has ``size`` nodes, with their new values."""
