@@ -94,9 +94,12 @@ def _gpu() -> None:
 
     problem = cuda.problem()
     if problem is None:
-        whose = "" if cuda.backend() == "recon" else (
-            "; by gsplat, for want of our own kernels: put nvcc on PATH and install Recon again for those")
-        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of Gaussians (--device cpu: not){whose}")
+        names = cuda.backends()
+        whose = "" if names == ("recon",) else (
+            f"; by {' and '.join(names)}, for want of our own kernels (put nvcc on PATH and install Recon again)")
+        used = {"gsplat": "Gaussians", "nerfacc": "volumes", "recon": "Gaussians and volumes"}
+        what = " and ".join(used[n] for n in names if n in used)
+        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of {what} (--device cpu: not){whose}")
     elif torch.cuda.is_available() or shutil.which("nvidia-smi"):
         _row("GPU", f"not used: {problem}")
     else:

@@ -208,7 +208,7 @@ class DistanceGridField(VolumeField):
     def signed_distance(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Distances [m] and their gradients in the world [m, 3] at unit coordinates u; differentiable."""
         value, gradient = grid_sum(self.params["distance"], self.active, quantised(u, self.settings.quantise))
-        sides = torch.tensor(self.region.extent) * (1 + self.region.margin)
+        sides = torch.tensor(self.region.extent, device=u.device) * (1 + self.region.margin)
         return value * self.extent, gradient * (self.extent / sides)
 
     def outer_density(self, distance: Tensor) -> Tensor:
@@ -244,28 +244,28 @@ class DistanceGridField(VolumeField):
 
     def unit(self, x_world: Tensor) -> Tensor:
         """Unit coordinates of points of the inner box."""
-        low, sides = torch.tensor(self.region.low), torch.tensor(self.region.extent)
+        low, sides = (torch.tensor(c, device=x_world.device) for c in (self.region.low, self.region.extent))
         return (0.5 + ((x_world - low) / sides - 0.5) / (1 + self.region.margin)).contiguous()
 
     def world(self, u: Tensor) -> Tensor:
         """Positions in the world of points of the inner box."""
-        low, sides = torch.tensor(self.region.low), torch.tensor(self.region.extent)
+        low, sides = (torch.tensor(c, device=u.device) for c in (self.region.low, self.region.extent))
         return low + ((u - 0.5) * (1 + self.region.margin) + 0.5) * sides
 
     def surface_points(self, count: int, generator: torch.Generator) -> Tensor:
         """Unit coordinates [m, 3] of some of the capture's points in the inner box."""
         if not len(self.points):
-            return torch.zeros(0, 3)
+            return torch.zeros(0, 3, device=self.params.device)
         u = self.unit(self.points[torch.randint(len(self.points), (count,), generator=generator)])
-        return u[self.inner(u)].contiguous()
+        return u[self.inner(u)].contiguous().to(self.params.device)
 
     def distance(self, x_world: Tensor) -> Tensor:
         """[n] signed distance in the inner box; outside of the photos' visual hull, where there is one, positive."""
         u = self.unit(x_world)
         value = self.signed_distance(u)[0]
-        size = torch.tensor(self.allowed.shape)
+        size, allowed = torch.tensor(self.allowed.shape, device=u.device), self.allowed.to(u.device)
         cell = (u * size).long().clamp_min(0).minimum(size - 1)
-        return torch.where(self.allowed[tuple(cell.T)] & self.inner(u), value, value.abs().clamp_min(1e-4))
+        return torch.where(allowed[tuple(cell.T)] & self.inner(u), value, value.abs().clamp_min(1e-4))
 
     def normal(self, x_world: Tensor) -> Tensor:
         return torch.nn.functional.normalize(self.signed_distance(self.unit(x_world))[1], dim=1)
@@ -273,8 +273,8 @@ class DistanceGridField(VolumeField):
     def colour(self, x_world: Tensor) -> Tensor:
         """[n, 3] of surface points, seen along their normal."""
         n = self.normal(x_world)
-        index = torch.arange(len(n), dtype=torch.int32)
-        return self.radiance(self.unit(x_world), torch.zeros(len(n)), (-n).contiguous(), index, n)
+        index = torch.arange(len(n), dtype=torch.int32, device=n.device)
+        return self.radiance(self.unit(x_world), n.new_zeros(len(n)), (-n).contiguous(), index, n)
 
     @property
     def surface_box(self) -> Tensor:

@@ -101,7 +101,7 @@ class LocalTensorField(VolumeField):
 
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
         out = trilinear(self.params["density"], u).squeeze(1)
-        for k, table in enumerate(self.tables):
+        for k, table in enumerate(self._tables_on(u.device)):
             vectors = self.params[f"{k}.density_vectors"]
             if len(vectors):
                 out = out + local_tensors(vectors, table, self.settings.reach, u).sum(1)
@@ -109,13 +109,17 @@ class LocalTensorField(VolumeField):
 
     def features(self, u: Tensor, footprint: Tensor) -> Tensor:
         out = [trilinear(self.params["features"], u)]
-        for k, table in enumerate(self.tables):
+        for k, table in enumerate(self._tables_on(u.device)):
             vectors = self.params[f"{k}.colour_vectors"]
             out.append(local_tensors(vectors, table, self.settings.reach, u) if len(vectors)
                        else u.new_zeros(len(u), vectors.shape[3]))
         return torch.cat(out, dim=1)
 
-    # ------------------------------------------------------------ growth
+    def _tables_on(self, device: torch.device) -> list[Tensor]:
+        self.tables = [t if t.device == device else t.to(device) for t in self.tables]
+        return self.tables
+
+    # ------------------------------------------------------------ growth, on the CPU
 
     def refine(self, voxels: float) -> tuple[str, ...]:
         """Longer vectors, and tensors where there is something now; those that hold nothing any more are taken away."""
@@ -128,15 +132,15 @@ class LocalTensorField(VolumeField):
         held = self._opaque()
         for k, along in enumerate(self.settings.sites):
             wanted = self._wanted(held, self._sites(along))
-            before = self.tables[k][wanted]  # numbers of the tensors that stay, -1 where one is new
+            before = self.tables[k].cpu()[wanted]  # numbers of the tensors that stay, -1 where one is new
             table = torch.full(wanted.shape, -1, dtype=torch.int32)
             table[wanted] = torch.arange(len(before), dtype=torch.int32)
             for j, name in enumerate(self._vectors(k)):
-                longer = _longer(self.params[name].detach(), self.nodes(k))
+                longer = _longer(self.params[name].detach().cpu(), self.nodes(k))
                 generator = torch.Generator().manual_seed(round(self.voxels) * 64 + 2 * k + j)
                 values = 0.2 * torch.randn(len(before), *longer.shape[1:], generator=generator)
                 values[before >= 0] = longer[before[before >= 0].long()]
-                self.params[name] = values
+                self.params[name] = values.to(self.params.device)
                 changed.append(name)
             self.tables[k] = table
         return tuple(changed)
@@ -150,7 +154,8 @@ class LocalTensorField(VolumeField):
         generator = torch.Generator().manual_seed(round(self.voxels))
         for part in cells.split(_CHUNK):
             at = ((part + torch.rand(len(part), 3, generator=generator)) / torch.tensor(found.shape)).contiguous()
-            found[tuple(part.T)] = sigmoid(self.density(at, torch.zeros(len(at))) + volume.shift)
+            at = at.to(self.params.device)
+            found[tuple(part.T)] = sigmoid(self.density(at, at.new_zeros(len(at))) + volume.shift).cpu()
         near = max_pool3d(found[None, None], 3, 1, 1)[0, 0]
         return (near > self.settings.threshold) & self.region.occupied
 
@@ -169,7 +174,7 @@ class LocalTensorField(VolumeField):
     # ------------------------------------------------------------ checkpoints
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"tables": list(self.tables)}
+        return super().state() | {"tables": [t.cpu() for t in self.tables]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

@@ -80,12 +80,12 @@ class PyramidField(WrappedField):
         above = level - below  # weight of the next level
         total: Tensor | None = None
         for k, part in enumerate(self.parts):
-            weight = torch.where(below == k, 1 - above, torch.where(below == k - 1, above, torch.zeros(())))
+            weight = torch.where(below == k, 1 - above, torch.where(below == k - 1, above, 0.0))
             rows = (weight > 0).nonzero().squeeze(1)
             if not len(rows) and k + 1 < len(self.parts):
                 continue
             found = ask(part, u[rows].contiguous(), footprint[rows]) * weight[rows, None]
-            total = torch.zeros(len(u), found.shape[1]) if total is None else total
+            total = u.new_zeros(len(u), found.shape[1]) if total is None else total
             total = total.index_add(0, rows, found)
         assert total is not None
         return total
@@ -95,7 +95,7 @@ class PyramidField(WrappedField):
     @torch.no_grad()
     def _note(self, u: Tensor, footprint: Tensor) -> None:
         """While fitting: which levels are looked at, cell by cell."""
-        low, high = self.trained
+        low, high = self.trained = self._trained_on(u.device)
         rows = slice(None, None, _SPARSE)
         flat, level = _cell_of(u[rows]), self.level(footprint[rows])
         low.scatter_reduce_(0, flat, level, "amin")
@@ -105,11 +105,16 @@ class PyramidField(WrappedField):
         """Where nothing is learned: keeps to levels that were trained there."""
         if torch.is_grad_enabled():
             return level
-        low, high = (t[_cell_of(u)] for t in self.trained)
+        low, high = self.trained = self._trained_on(u.device)
+        low, high = (t[_cell_of(u)] for t in (low, high))
         return torch.where(low <= high, torch.maximum(torch.minimum(level, high), low), level)
 
+    def _trained_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        low, high = self.trained
+        return (low, high) if low.device == device else (low.to(device), high.to(device))
+
     def state(self) -> dict[str, Any]:
-        return super().state() | {"trained": list(self.trained)}
+        return super().state() | {"trained": [t.cpu() for t in self.trained]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

@@ -75,7 +75,7 @@ class TiltedField(WrappedField):
 
     def _turned(self, u: Tensor, rotation: Tensor) -> Tensor:
         """u [m, 3] in the frame of a rotation: 0.5 + scale R sides (u - 0.5), to the bit u where that is u."""
-        change = self.scale * rotation * self._sides() - torch.eye(3)
+        change = self.scale * rotation * self._sides().to(u.device) - torch.eye(3, device=u.device)
         with single_thread():
             return u + (u - 0.5) @ change.T
 
@@ -153,13 +153,13 @@ class _ThroughRotation(torch.autograd.Function):
         (quaternion,) = ctx.saved_tensors
         q = quaternion.detach()
         stride = max(len(g_out) // _POINTS, 1)
-        rows = torch.arange(0, len(g_out), stride)
+        rows = torch.arange(0, len(g_out), stride, device=g_out.device)
         g, rotation = g_out[rows], matrix_of(q)
-        tangent = torch.zeros(3)
+        tangent = q.new_zeros(3)
         with torch.no_grad():
             for axis in range(3):
-                ahead = ctx.look(rotation @ small_rotation(axis, _ANGLE), rows)
-                behind = ctx.look(rotation @ small_rotation(axis, -_ANGLE), rows)
+                ahead = ctx.look(rotation @ small_rotation(axis, _ANGLE).to(q.device), rows)
+                behind = ctx.look(rotation @ small_rotation(axis, -_ANGLE).to(q.device), rows)
                 with single_thread():
                     tangent[axis] = stride * ((ahead - behind) * g).sum() / (2 * _ANGLE)
         w, v = q[0], q[1:]

@@ -19,16 +19,23 @@ from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Save
 from recon.fit.photos import cut_out
 from recon.fit.problem import FitProblem
 from recon.fit.system import System
+from recon.ops import cuda
 from recon.types import Capture
 
 
 def refuse_what_is_not_on_cuda(system: System) -> None:
     """Raises InputError, by name, for parts of a system that have no CUDA path."""
     fix = "Fit on the processor: --device cpu."
-    if not getattr(system.renderer, "on_cuda", False):
-        raise InputError(f"{type(system.renderer).__name__} has no CUDA kernels yet", fix=fix)
-    if getattr(system.optimizer, "second_order", False):
-        raise InputError(f"{type(system.optimizer).__name__} has no CUDA kernels yet", fix=fix)
+    renderer, able = type(system.renderer).__name__, getattr(system.renderer, "on_cuda", ())
+    if not able:
+        raise InputError(f"{renderer} has no CUDA kernels yet", fix=fix)
+    found = cuda.backends()
+    if found and not set(found) & set(able):
+        raise InputError(f"{renderer} has no kernels in {' and '.join(found)}, in the place of Recon's own",
+                         fix=f"Put nvcc on PATH and install Recon again. {fix}")
+    if getattr(system.optimizer, "second_order", False) and (
+            not getattr(system.renderer, "linear_on_cuda", False) or found not in ((), ("recon",))):
+        raise InputError(f"{type(system.optimizer).__name__} has no CUDA kernels for {renderer} here", fix=fix)
     if system.exposure.enabled or system.pose_refinement.enabled:
         raise InputError("correcting exposure and refining poses have no CUDA path yet", fix=fix)
 
@@ -36,6 +43,11 @@ def refuse_what_is_not_on_cuda(system: System) -> None:
 def _always(problem: FitProblem) -> bool:
     """What a strategy is that does not say when it is due."""
     return True
+
+
+def _never(problem: FitProblem) -> bool:
+    """What an optimizer is that does not."""
+    return False
 
 
 class Fit:
@@ -163,8 +175,9 @@ class Fit:
         On a GPU it may be the step before that is made again, because its lists had too little room (``TileRoom``).
         """
         loss = self.optimizer.step(self.problem)
-        strategies = self.strategies.values()
-        lost = self.problem.room.lost(wait=any(getattr(s, "due", _always)(self.problem) for s in strategies))
+        due = getattr(self.optimizer, "due", _never)(self.problem) or any(
+            getattr(s, "due", _always)(self.problem) for s in self.strategies.values())
+        lost = self.problem.room.lost(wait=due)
         if lost:
             self._take_back(lost, finished=lost - 1)
             return self.advance()

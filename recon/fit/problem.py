@@ -33,7 +33,9 @@ class FitProblem:
         if getattr(system.optimizer, "second_order", False):
             refuse_what_has_no_curvature(system)
         self._memory = memory
-        self.observations = Observations(capture.train, capture, system, memory, device=field.params.device)
+        # A sampler takes pixels on the CPU, and its batch is sent.
+        device = field.params.device if system.sampler is None else None
+        self.observations = Observations(capture.train, capture, system, memory, device=device)
         self.total_steps = system.steps
         self.step = 0
         self.passes = Passes()
@@ -93,7 +95,8 @@ class FitProblem:
 
     def observe(self) -> Observation:
         if self.system.sampler is not None:
-            return self.system.sampler.draw(self.observations, self.step, self.seed, self.scale(self.step))
+            batch = self.system.sampler.draw(self.observations, self.step, self.seed, self.scale(self.step))
+            return batch.to(self.field.params.device)
         generator = None
         if self.observations.random_background:
             generator = torch.Generator().manual_seed(self.seed * 104_729 + self.step)

@@ -154,7 +154,8 @@ class LinearViews:
         if problem.poses is not None:
             self.groups += problem.poses.groups
         self._share = 1.0 / len(problem.views)
-        self.gradient, self.diagonal = torch.zeros(sum(self.groups)), torch.zeros(sum(self.groups))
+        on = problem.field.params.device
+        self.gradient, self.diagonal = (torch.zeros(sum(self.groups), device=on) for _ in range(2))
         g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
         self._kept: dict[int, tuple[Linear, Tensor]] = {}
         self._columns: dict[int, Tensor] = {}

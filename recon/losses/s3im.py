@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from recon.types import Observation, Render
+from recon.types.placement import sent
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class S3im:
         generator = torch.Generator().manual_seed(seed)
         n = height * width
         orders = [torch.arange(n), *(torch.randperm(n, generator=generator) for _ in range(self.repeats - 1))]
-        order = torch.cat(orders)
+        order = sent(torch.cat(orders), render.rgb.device)
         shape = (3, height, width * self.repeats)
         x = render.rgb.reshape(n, 3).T[:, order].reshape(shape)
         y = target.reshape(3, n)[:, order].reshape(shape)
@@ -47,7 +48,7 @@ class S3im:
 
 def ssim_of_windows(x: Tensor, y: Tensor, kernel: int) -> Tensor:
     """SSIM [3, rows, columns] of windows that do not overlap, of planes [3, height, width] in 0..1."""
-    at = torch.arange(kernel, dtype=x.dtype) - kernel // 2
+    at = torch.arange(kernel, dtype=x.dtype, device=x.device) - kernel // 2
     taps = torch.exp(-at * at / (2 * 1.5**2))
     taps = taps / taps.sum()
     window = (taps[:, None] * taps)[None, None]

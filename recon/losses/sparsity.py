@@ -33,7 +33,7 @@ class OpacitySparsity:
         at = random_points(field.volume(), self.points, generator)
         if not len(at):
             return torch.zeros(())
-        raw = field.density(at, torch.zeros(len(at))) + field.volume().shift
+        raw = field.density(at, at.new_zeros(len(at))) + field.volume().shift
         return sigmoid(raw).mean()  # 1 - exp(-softplus(raw)) over a step of optical length 1
 
 

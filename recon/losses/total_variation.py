@@ -36,13 +36,13 @@ class TotalVariation:
         here = random_points(volume, self.points, generator)
         if not len(here):
             return torch.zeros(())
-        footprint = torch.zeros(len(here))
-        extent = (torch.tensor(volume.high) - torch.tensor(volume.low)) * (1 + volume.margin)
+        footprint = here.new_zeros(len(here))
+        extent = [(high - low) * (1 + volume.margin) for low, high in zip(volume.low, volume.high)]
         middle = field.density(here, footprint)
         total = torch.zeros(())
         for axis in range(3):
             there = here.clone()
-            step = float(volume.step / volume.delta / extent[axis])  # a voxel of the finest grid
+            step = volume.step / volume.delta / extent[axis]  # a voxel of the finest grid
             there[:, axis] += torch.where(there[:, axis] + step > 1, -step, step)
             total = total + huber_loss(field.density(there.contiguous(), footprint), middle)
         return total / 3

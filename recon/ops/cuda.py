@@ -32,25 +32,45 @@ def problem() -> str | None:
         return "PyTorch finds no NVIDIA GPU; look at nvidia-smi, and at the driver's version"
     if backend() is None:
         return ("Recon was installed without its CUDA kernels; put nvcc on PATH (CUDA toolkit, or pip install "
-                "nvidia-cuda-nvcc) and install Recon again, or install gsplat: pip install gsplat (slower)")
+                "nvidia-cuda-nvcc) and install Recon again, or install gsplat (Gaussians: pip install gsplat) or "
+                "nerfacc (volumes: a wheel with its kernels), which are slower")
     return None
 
 
-def backend() -> str | None:
-    """Whose kernels work on a GPU: "recon", else "gsplat" where that is installed, else None.
+_OTHERS = {"gsplat": "gsplat", "nerfacc": "nerfacc.csrc", "tinycudann": "tinycudann"}  # and where their kernels are
 
-    RECON_CUDA_BACKEND=recon or gsplat chooses by name.
+
+def backends() -> tuple[str, ...]:
+    """Whose kernels work on a GPU: "recon", else those of "gsplat" (Gaussians), "nerfacc" and "tinycudann" (volumes)
+    that are installed with their kernels compiled.
+
+    RECON_CUDA_BACKEND chooses by name; several are divided by commas.
     """
-    wanted = os.environ.get("RECON_CUDA_BACKEND", "")
-    there = {"recon": module() is not None, "gsplat": importlib.util.find_spec("gsplat") is not None}
-    return next((name for name in ([wanted] if wanted else there) if there.get(name)), None)
+    wanted = [n.strip() for n in os.environ.get("RECON_CUDA_BACKEND", "").split(",") if n.strip()]
+    if module() is not None and (not wanted or "recon" in wanted):
+        return ("recon",)
+    found = tuple(n for n in _OTHERS if (not wanted or n in wanted) and _installed(_OTHERS[n]))
+    return () if found == ("tinycudann",) else found  # it looks up grids and draws nothing
 
 
-@lru_cache(maxsize=1)
-def _gsplat() -> Any:
-    from recon.ops.gsplat_backend import GsplatBackend
+def backend() -> str | None:
+    """The first of ``backends``, or None."""
+    return next(iter(backends()), None)
 
-    return GsplatBackend(importlib.import_module("gsplat"))
+
+@lru_cache(maxsize=8)
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:
+        return False
+
+
+@lru_cache(maxsize=4)
+def _substitutes(names: tuple[str, ...]) -> Any:
+    from recon.ops.substitutes import Substitutes
+
+    return Substitutes(**{name: importlib.import_module(name) for name in names})
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +144,7 @@ def kernels_for(tensor: Tensor) -> Any | None:
     """
     if tensor.device.type != "cuda":
         return None
-    name = backend()
-    if name is None:
+    names = backends()
+    if not names:
         raise CudaMissing(f"cannot work on {tensor.device}: {problem()}")
-    return _gsplat() if name == "gsplat" else module()
+    return module() if names == ("recon",) else _substitutes(names)

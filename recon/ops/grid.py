@@ -139,7 +139,7 @@ def _interpolated(values: Tensor, u: Tensor) -> Tensor:
     dims = values.ndim - 1
     out = values.new_zeros(len(u), values.shape[-1])
     for k in range(1 << dims):
-        index, weight = [], torch.ones(len(u), dtype=values.dtype)
+        index, weight = [], torch.ones(len(u), dtype=values.dtype, device=u.device)
         for i in range(dims):
             g = u[:, i] * (values.shape[i] - 1)
             node = g.floor().clamp(0, values.shape[i] - 2)

@@ -1,7 +1,7 @@
-"""Splatting on a GPU without our own kernels: gsplat's projection and rasterizer, loss and Adam in plain torch.
+"""Splatting on a GPU without our own kernels: gsplat's projection and rasterizer.
 
 For GPU machines where Recon was installed without nvcc. Slower than our kernels, nothing is fused, and sums have no
-fixed order. Only Gaussians: everything else is refused with CudaMissing. Not run on a GPU.
+fixed order. Not run on a GPU.
 
 gsplat: Ye et al., "gsplat: an open-source library for Gaussian splatting", JMLR 2025, arXiv 2409.06765. Differences
 that stay: a ray ends before the Gaussian that would bring its transmittance below 1e-4, and alpha is held below 0.999.
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.adam_torch import LARGEST, adam_rows
+
 TILE = 16
-_LARGEST = 1e18  # of a gradient: its square would be infinite
 
 
 class GsplatLists:
@@ -101,11 +102,11 @@ class GsplatKernels:
             gradients[3] += extra_logit
         drawn = records[:, 11] > 0
         size = sum((g.abs().flatten(1).sum(1) if g.ndim > 1 else g.abs() for g in gradients), torch.zeros_like(drawn))
-        take = drawn & (size < _LARGEST)
+        take = drawn & (size < LARGEST)
         used = 3 * ((degree + 1) ** 2 - 1)
         for i, (p, g, m, v, rate) in enumerate(zip(params, gradients, ms, vs, rates, strict=True)):
             if i < 5 or used:
-                _adam(p, g, m, v, rate, step, beta1, beta2, eps, take)
+                adam_rows(p, g, m, v, rate, step, beta1, beta2, eps, take)
         return (drawn & ~take).sum(dtype=torch.int32).reshape(1)
 
     def _records(self, rows: Sequence[Tensor], camera: Tensor, degree: int, antialiased: bool) -> Tensor:
@@ -132,65 +133,3 @@ class GsplatKernels:
             tail = torch.stack([opacity.log2(), reach], 1)
         all_rows = torch.cat([centres[0], conics[0], opacity[:, None], colour, depths[0][:, None], tail], 1)
         return torch.where(drawn[:, None], all_rows, torch.zeros_like(all_rows))
-
-
-def _adam(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, rate: float | Tensor, step: int, beta1: float,
-          beta2: float, eps: float, take: Tensor) -> None:
-    """One step in place on the numbers or rows of ``take``; the others keep their bits."""
-    take = take.reshape(-1, *[1] * (param.ndim - 1)) if take.ndim < param.ndim else take
-    new_m = beta1 * m + (1 - beta1) * grad
-    new_v = beta2 * v + (1 - beta2) * grad * grad
-    new = param - rate / (1 - beta1**step) * new_m / ((new_v / (1 - beta2**step)).sqrt() + eps)
-    for old, better in ((param, new), (m, new_m), (v, new_v)):
-        old.copy_(torch.where(take, better, old))
-
-
-class GsplatBackend:
-    """Takes the place of the module of CUDA kernels; ``gsplat`` is the package."""
-
-    device = "cuda"
-
-    def __init__(self, gsplat: Any) -> None:
-        self.splat = GsplatKernels(gsplat)
-
-    def adam(self, param: Tensor, grad: Tensor, m: Tensor, v: Tensor, rate: float, row_rates: Tensor, step: int,
-             beta1: float, beta2: float, eps: float, active: Tensor, chosen: Tensor, skipped: Tensor,
-             _stream: int) -> None:
-        """As in cuda/adam/bind.cu."""
-        sound = (grad.abs() < _LARGEST).reshape(len(param), -1).all(1)
-        wanted = active != 0 if active.numel() else torch.ones_like(sound)
-        chosen.copy_(wanted & sound)
-        skipped += (wanted & ~sound).sum(dtype=torch.int32)
-        rates = row_rates.reshape(-1, *[1] * (param.ndim - 1)) if row_rates.numel() else rate
-        _adam(param, grad, m, v, rates, step, beta1, beta2, eps, wanted & sound)
-
-    def adam_touched(self, param: Tensor, grad: Tensor, m: Tensor, v: Tensor, rate: float, step: int, beta1: float,
-                     beta2: float, eps: float, _stream: int) -> None:
-        """As in cuda/adam/bind.cu."""
-        _adam(param, grad, m, v, rate, step, beta1, beta2, eps, (grad != 0) & (grad.abs() <= _LARGEST))
-        grad.zero_()
-
-    def ssim_blocks(self, _channels: int, _height: int, _width: int) -> int:
-        """No scratch memory is needed."""
-        return 0
-
-    def photometric(self, image: Tensor, target: Tensor, mask: Tensor, _terms: Tensor, ssim_weight: float,
-                    _partial: Tensor, _adjoints: Tensor, gradient: Tensor, loss: Tensor, _stream: int) -> None:
-        """As in cuda/ssim/bind.cu."""
-        from recon.ops.photometric import reference
-
-        counted = mask if mask.numel() else None
-        with torch.enable_grad():
-            leaf = image.detach().requires_grad_()
-            l1, unlike = (reference(leaf, target, ssim_weight=w, mask=counted) for w in (0.0, 1.0))
-            total = (1 - ssim_weight) * l1 + ssim_weight * unlike
-        loss.copy_(torch.stack([total, l1, 1 - unlike]).detach())
-        if gradient.numel():
-            gradient.copy_(torch.autograd.grad(total, leaf)[0])
-
-    def __getattr__(self, name: str) -> Any:
-        from recon.ops.cuda import CudaMissing
-
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise CudaMissing(f"{name}: gsplat has no such kernel; put nvcc on PATH and install Recon again")

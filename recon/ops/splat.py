@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon.ops import cuda
-from recon.ops.gsplat_backend import GsplatBackend, GsplatKernels, GsplatLists
+from recon.ops.gsplat_backend import GsplatKernels, GsplatLists
 from recon.ops.native import native
 from recon.ops.splat_cuda import Lists, SplatKernels
+from recon.ops.substitutes import Substitutes
 from recon.types import Camera
 
 RECORD = 12
@@ -75,7 +76,7 @@ def _kernels_of(tensor: Tensor) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def _on_cuda(module: Any) -> SplatKernels | GsplatKernels:
-    if isinstance(module, GsplatBackend):
+    if isinstance(module, Substitutes):
         return module.splat
     return SplatKernels(module, deterministic=cuda.deterministic())
 

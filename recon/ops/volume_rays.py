@@ -27,7 +27,7 @@ def sample_volume(volume: Volume, origin: Tensor, direction: Tensor, offset: Ten
 def rays_of(offsets: Tensor) -> Tensor:
     """The ray [m] int32 of every sample."""
     counts = (offsets[1:] - offsets[:-1]).long()
-    return torch.repeat_interleave(torch.arange(len(counts), dtype=torch.int32), counts)
+    return torch.repeat_interleave(torch.arange(len(counts), dtype=torch.int32, device=counts.device), counts)
 
 
 def footprints(volume: Volume, width: Tensor, t: Tensor, u: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from recon.optim.adam import AdamSettings
+from recon.optim.adam import Adam, AdamSettings
 from recon.optim.damping import TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory, Report
 from recon.optim.linear import ConjugateGradients
@@ -70,6 +70,15 @@ class LevenbergMarquardt:
         report = s.step.step(views, self.memory)
         self.reports.append(report)
         return report.before
+
+    def due(self, problem: Problem) -> bool:
+        """Whether the next step is of second order: before it a fit on a GPU waits until it knows that all is well."""
+        return problem.step + 1 >= self.begin
+
+    def take_back(self, steps: int) -> None:
+        """Of the warm-up, see ``Adam``; steps of second order are never made again."""
+        assert isinstance(self.first, Adam), "others have no deferred gradients"
+        self.first.take_back(steps)
 
     def follow(self, change: RowChange) -> None:
         self.first.follow(change)

@@ -85,10 +85,13 @@ class TouchedAdam:
         self.shares.pop(name, None)
 
     def state(self) -> dict[str, Any]:
-        return {"moments": {n: list(pair) for n, pair in self.moments.items()}, "counts": dict(self.counts),
-                "shares": dict(self.shares)}
+        moments = {n: [t.cpu() for t in pair] for n, pair in self.moments.items()}
+        return {"moments": moments, "counts": dict(self.counts),
+                "shares": {n: t.cpu() for n, t in self.shares.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.moments = {n: (pair[0].clone(), pair[1].clone()) for n, pair in state["moments"].items()}
+        device = self.field.params.device
+        self.moments = {n: (pair[0].clone().to(device), pair[1].clone().to(device))
+                        for n, pair in state["moments"].items()}
         self.counts = {n: int(c) for n, c in state["counts"].items()}
-        self.shares = {n: t.clone() for n, t in state.get("shares", {}).items()}
+        self.shares = {n: t.clone().to(device) for n, t in state.get("shares", {}).items()}

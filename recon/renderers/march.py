@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class MarchRenderer:
     # rays that are marched together in whole pictures
     chunk: int = 16_384
 
+    on_cuda: ClassVar[tuple[str, ...]] = ("recon", "nerfacc")
+
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """A whole picture. See the Renderer protocol; ``field`` is Volumetric."""
@@ -65,9 +67,10 @@ class MarchRenderer:
     def _marched(self, field: Any, rays: Rays, background: Tensor | None, want: Collection[str], z_of_t: Tensor,
                  offset: Tensor | None) -> Render:
         volume = field.volume()
-        behind = torch.zeros(3) if background is None else background.float()
+        on = volume.cells.device
+        behind = torch.zeros(3, device=on) if background is None else background.float()
         if offset is None:
-            offset = torch.full((len(rays),), 0.5)
+            offset = torch.full((len(rays),), 0.5, device=on)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
         ray = rays_of(found.offsets)
         footprint = footprints(volume, rays.footprint.index_select(0, ray), found.t, found.position)
@@ -80,7 +83,7 @@ class MarchRenderer:
                                 None if more is None else more.index_select(0, index))
         # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
         front = (w > 0).nonzero().squeeze(1)
-        before = torch.zeros(len(w) + 1, dtype=torch.int32)  # samples in front of each
+        before = torch.zeros(len(w) + 1, dtype=torch.int32, device=on)  # samples in front of each
         torch.cumsum(w > 0, 0, dtype=torch.int32, out=before[1:])
         found = Samples(found.position.index_select(0, front), found.t.index_select(0, front),
                         before.index_select(0, found.offsets))
@@ -97,10 +100,10 @@ class MarchRenderer:
         """Mean direction in which density falls, by differences over a cell, turned towards the camera."""
         volume = field.volume()
         heavy = (w > 1e-2).nonzero().squeeze(1)
-        at, small = found.position[heavy], torch.zeros(len(heavy))
-        slopes = torch.empty(len(heavy), 3)  # by unit coordinates
+        at, small = found.position[heavy], w.new_zeros(len(heavy))
+        slopes = w.new_empty(len(heavy), 3)  # by unit coordinates
         for axis in range(3):
-            h = torch.zeros(3)
+            h = w.new_zeros(3)
             h[axis] = 1.0 / volume.cells.shape[axis]
             up, down = (at + h).clamp(0, 1), (at - h).clamp(0, 1)
             slopes[:, axis] = (field.density(up.contiguous(), small) - field.density(down.contiguous(), small)

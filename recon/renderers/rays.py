@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recon.ops.march import Blended
 from recon.types import Camera, Rays, Render
+from recon.types.placement import sent
 
 # (field, rays, background, want, z-depth per distance along each ray, offsets of the first samples or None) -> picture
 March = Callable[[Any, Rays, Tensor | None, Collection[str], Tensor, Tensor | None], Render]
@@ -19,6 +20,8 @@ def whole_picture(march: March, field: Any, camera: Camera, chunk: int, backgrou
                   want: Collection[str]) -> Render:
     """The picture of a camera, marched in bands of about ``chunk`` rays."""
     width, height = camera.size
+    on = field.volume().cells.device
+    background = None if background is None else background.to(on)
     rows = max(chunk // width, 1)
     pixel = float((camera.intrinsics[0] * camera.intrinsics[1]) ** -0.5)
     parts = []
@@ -29,14 +32,15 @@ def whole_picture(march: March, field: Any, camera: Camera, chunk: int, backgrou
         rays = Rays(origin.float().contiguous(), direction.float().contiguous(), torch.full((len(origin),), pixel),
                     (width, count))
         z_of_t = (rays.direction * camera.forward.float()).sum(1)
-        parts.append(march(field, rays, background, want, z_of_t, None))
+        parts.append(march(field, rays.to(on), background, want, z_of_t.to(on), None))
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
 def ray_batch(march: March, field: Any, rays: Rays, background: Tensor | None, want: Collection[str]) -> Render:
     """A batch of rays as a patch [height, width]; depth is along the rays, which begin within a step."""
     offset = torch.rand(len(rays), generator=torch.Generator().manual_seed(rays.seed))
-    return march(field, rays, background, want, torch.ones(len(rays)), offset)
+    z_of_t = torch.ones(len(rays), device=rays.origin.device)
+    return march(field, rays, background, want, z_of_t, sent(offset, rays.origin.device))
 
 
 def framed(out: Blended, rays: Rays, z_of_t: Tensor, want: Collection[str], normal: Tensor | None, trace: Any
@@ -58,7 +62,7 @@ def framed(out: Blended, rays: Rays, z_of_t: Tensor, want: Collection[str], norm
 def mean_normals(normals: Tensor, w: Tensor, ray: Tensor, rays: Rays) -> Tensor:
     """[rays, 3] unit: weighted means of the normals [m, 3] of samples, turned towards the camera; 0 where there are
     none."""
-    total = torch.zeros(len(rays), 3).index_add_(0, ray.long(), normals * w[:, None])
+    total = normals.new_zeros(len(rays), 3).index_add_(0, ray.long(), normals * w[:, None])
     total = torch.where((total * rays.direction).sum(1, keepdim=True) > 0, -total, total)
     length = total.norm(dim=1, keepdim=True)
     return torch.where(length > 1e-3, total / length.clamp_min(1e-6), torch.zeros_like(total))

@@ -139,7 +139,8 @@ class SplatRenderer:
     absolute_gradient: bool = False
 
     poseable: ClassVar[bool] = True
-    on_cuda: ClassVar[bool] = True
+    on_cuda: ClassVar[tuple[str, ...]] = ("recon", "gsplat")
+    linear_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
@@ -195,7 +196,8 @@ class SplatRenderer:
         """The picture as a linear function of the parameters, for second-order optimizers."""
         whole, degree, antialiased = _rows(field)
         settings = Projection(degree, antialiased, self.near, self.dilation)
-        return SplatLinearisation([whole[n] for n in ROWS], camera, settings, background.float())
+        return SplatLinearisation([whole[n] for n in ROWS], camera, settings,
+                                  _background(background, whole["means"]))
 
     def _composited(self, p: dict[str, Tensor], records: Tensor, camera: Camera, background: Tensor,
                     want: Collection[str], trace: SplatTrace | None) -> Render:

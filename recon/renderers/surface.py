@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from recon.ops.march import composite, weights
 from recon.ops.volume_rays import rays_of, sample_volume
 from recon.renderers.rays import framed, mean_normals, ray_batch, whole_picture
 from recon.types import Camera, Rays, Render
+from recon.types.placement import sent
 
 _LEAST_DEPTH, _MOST_DEPTH = 1e-9, 40.0  # optical, of a step
 
@@ -59,6 +60,8 @@ class SurfaceRenderer:
     # rays that are marched together in whole pictures
     chunk: int = 16_384
 
+    on_cuda: ClassVar[tuple[str, ...]] = ("recon", "nerfacc")
+
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """A whole picture. See the Renderer protocol."""
@@ -72,9 +75,10 @@ class SurfaceRenderer:
     def _marched(self, field: Any, rays: Rays, background: Tensor | None, want: Collection[str], z_of_t: Tensor,
                  offset: Tensor | None) -> Render:
         volume = field.volume()
-        behind = torch.zeros(3) if background is None else background.float()
+        on = volume.cells.device
+        behind = torch.zeros(3, device=on) if background is None else background.float()
         if offset is None:
-            offset = torch.full((len(rays),), 0.5)
+            offset = torch.full((len(rays),), 0.5, device=on)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
         ray = rays_of(found.offsets)
         with torch.no_grad():  # what lies behind the surface is looked at only once
@@ -125,16 +129,18 @@ class SurfaceRenderer:
         if "gradient" in want:
             spread = 0.5 + (torch.rand(max(len(u) // 8, 256), 3, generator=generator) - 0.5) / (
                 1 + field.volume().margin)
+            spread = sent(spread, u.device)
             gradients = torch.cat([gradient[field.inner(u)], field.signed_distance(spread.contiguous())[1]])
         if "bend" in want:
             heavy = ((w > 0.02) & field.inner(u)).nonzero().squeeze(1)
             at = u[heavy]
             size = field.voxel / field.extent
-            moved = at + size * normalize(torch.randn(len(at), 3, generator=generator), dim=1)
+            moved = at + sent(size * normalize(torch.randn(len(at), 3, generator=generator), dim=1), u.device)
             bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - gradient[heavy]
         misses = u.new_empty(0)
         if "distance" in want:
             at, true = field.known_distances(max(len(u) // 4, 1024), generator)
+            at, true = sent(at, u.device), sent(true, u.device)
             if len(at):
                 misses = (field.signed_distance(at)[0] - true) / field.voxel
         return SurfaceTrace(gradients, bends, misses, len(u), colours)

@@ -40,14 +40,15 @@ class _ShrinkOccupancy:
             return None
         field = problem.field
         volume = field.volume()
-        occupied = volume.cells == 0
+        occupied, on = (volume.cells == 0).cpu(), volume.cells.device  # cells are chosen on the CPU
         size = torch.tensor(occupied.shape)
         cells = occupied.nonzero()
         generator = torch.Generator().manual_seed(problem.seed * 32_452_843 + problem.step)
         at = ((cells + torch.rand(len(cells), 3, generator=generator)) / size).contiguous()
         opacity = torch.zeros(occupied.shape)
         with torch.no_grad():
-            found = [field.density(part.contiguous(), torch.zeros(len(part))) for part in at.split(_CHUNK)]
+            parts = [part.to(on).contiguous() for part in at.split(_CHUNK)]
+            found = [field.density(part, part.new_zeros(len(part))).cpu() for part in parts]
         if not found:
             return None
         raw = torch.cat(found) + volume.shift

@@ -84,7 +84,8 @@ class _NearSurface(_Stateless):
         size = torch.tensor(field.allowed.shape)
         at = ((cells + 0.5) / size).float().contiguous()
         with torch.no_grad():
-            found = torch.cat([field.signed_distance(part.contiguous())[0] for part in at.split(_CHUNK)])
+            parts = [part.contiguous().to(volume.cells.device) for part in at.split(_CHUNK)]  # chosen on the CPU
+            found = torch.cat([field.signed_distance(part)[0].cpu() for part in parts])
         sides = torch.tensor(volume.high) - torch.tensor(volume.low)
         diagonal = float((sides * (1 + volume.margin) / size).norm())
         # an optical depth below _DIM per step is reached so far from the surface
@@ -97,7 +98,7 @@ class _NearSurface(_Stateless):
         occupied[tuple(cells[near].T)] = True
         grown = torch.nn.functional.max_pool3d(occupied[None, None].float(), 3, 1, 1)[0, 0] > 0
         kept = grown & field.allowed
-        if not bool(kept.any()) or torch.equal(kept, volume.cells == 0):
+        if not bool(kept.any()) or torch.equal(kept, (volume.cells == 0).cpu()):
             return None
         field.occupy(kept)
         return None

@@ -38,4 +38,4 @@ class Observation:
             return self
         mask, depth = (None if t is None else sent(t, device) for t in (self.mask, self.depth))
         return replace(self, target=sent(self.target, device), mask=mask, background=sent(self.background, device),
-                       depth=depth)
+                       depth=depth, rays=None if self.rays is None else self.rays.to(device))

@@ -47,7 +47,8 @@ class Perspective:
     def lines(self, origin_world: Tensor, direction_world: Tensor, near: float) -> tuple[Tensor, Tensor]:
         """Where rays [n, 3] begin in p (at the near plane, or ``near`` in front of their camera if that is farther),
         and how p changes along them while its depth goes from 0 to 1. Rays that see nothing begin far outside."""
-        turn, move = self.frame_from_world[:3, :3], self.frame_from_world[:3, 3]
+        frame = self.frame_from_world.to(origin_world.device)
+        turn, move = frame[:3, :3], frame[:3, 3]
         o, d = _turned(origin_world, turn) + move, _turned(direction_world, turn)
         ahead = d[:, 2:].clamp_min(_SLANT)
         t = ((self.near - o[:, 2:]) / ahead).clamp_min(near)
@@ -60,7 +61,8 @@ class Perspective:
 
     def distance(self, origin_world: Tensor, direction_world: Tensor, s: Tensor) -> Tensor:
         """[n] distance along rays at which their third coordinate is ``s`` [n], scene units."""
-        turn, move = self.frame_from_world[2:3, :3], self.frame_from_world[2, 3]
+        frame = self.frame_from_world.to(origin_world.device)
+        turn, move = frame[2:3, :3], frame[2, 3]
         begin, ahead = _turned(origin_world, turn)[:, 0] + move, _turned(direction_world, turn)[:, 0]
         return (self.depth(s) - begin) / ahead.clamp_min(_SLANT)
 

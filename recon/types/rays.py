@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+
+from recon.types.placement import sent
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,10 @@ class Rays:
 
     def __len__(self) -> int:
         return len(self.origin)
+
+    def to(self, device: torch.device) -> Rays:
+        """The same on a device."""
+        if self.origin.device == device:
+            return self
+        return replace(self, origin=sent(self.origin, device), direction=sent(self.direction, device),
+                       footprint=sent(self.footprint, device))

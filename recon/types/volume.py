@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.types.perspective import Perspective
+from recon.types.placement import sent
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ def random_points(volume: Volume, count: int, generator: torch.Generator) -> Ten
     """[count, 3] unit coordinates, even over the occupied cells; none where no cell is occupied."""
     cells = (volume.cells == 0).nonzero()
     if not len(cells):
-        return torch.empty(0, 3)
-    chosen = cells[torch.randint(len(cells), (count,), generator=generator)]
-    return ((chosen + torch.rand(count, 3, generator=generator)) / torch.tensor(volume.cells.shape)).contiguous()
+        return torch.empty(0, 3, device=cells.device)
+    chosen = cells[sent(torch.randint(len(cells), (count,), generator=generator), cells.device)]
+    inside = sent(torch.rand(count, 3, generator=generator), cells.device)
+    return ((chosen + inside) / torch.tensor(volume.cells.shape, device=cells.device)).contiguous()
 
 
 def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
     """[n, 3] points -> unit coordinates; what lies outside is contracted into the shell, or is outside 0..1."""
-    low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    low, high = (torch.tensor(c, device=x_world.device) for c in (volume.low, volume.high))
     if volume.perspective is not None:
         return (volume.perspective.box_from_world(x_world) - low) / (high - low)
     q = (x_world - 0.5 * (high + low)) / (0.5 * (high - low))
@@ -63,7 +65,7 @@ def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
 
 def world_from_unit(volume: Volume, u: Tensor) -> Tensor:
     """The inverse of ``unit_from_world`` for 0 <= u <= 1; a shell's outer rim is infinitely far and held below."""
-    low, high = torch.tensor(volume.low), torch.tensor(volume.high)
+    low, high = (torch.tensor(c, device=u.device) for c in (volume.low, volume.high))
     if volume.perspective is not None:
         return volume.perspective.world_from_box(low + u * (high - low))
     q = (2 * u - 1) * (1 + volume.margin)
@@ -79,7 +81,7 @@ def world_gradient(volume: Volume, x_world: Tensor, slopes: Tensor) -> Tensor:
     x = x_world.double()
     h = 1e-5 * (x - x.mean(0)).norm(dim=1).mean().clamp_min(1e-3) if len(x) else x.new_tensor(1.0)
     out = []
-    for axis in torch.eye(3, dtype=torch.float64):
+    for axis in torch.eye(3, dtype=torch.float64, device=x.device):
         change = (unit_from_world(volume, x + h * axis) - unit_from_world(volume, x - h * axis)) / (2 * h)
         out.append(change[:, 0] * slopes[:, 0] + change[:, 1] * slopes[:, 1] + change[:, 2] * slopes[:, 2])
     return torch.stack(out, dim=1).float()

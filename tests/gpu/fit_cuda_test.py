@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from pretend import CUDA, WAITS, InsideOut, Pretended, pretended_gpu
+from pretend import CUDA, WAITS, Pretended, pretended_gpu
 from tiny_capture import tiny_capture
 
+from recon.configs import gaussians_lm
 from recon.configs.gaussians import PRESETS
 from recon.errors import InputError
 from recon.fit.events import Evaluated
 from recon.fit.loop import Fit
 from recon.fit.system import System
 from recon.ops import cuda, tile_room
-from recon.strategies import mcmc
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
 
@@ -44,11 +43,6 @@ def _result(fit: Fit) -> tuple[float, dict[str, torch.Tensor]]:
     return psnr, fit.field.params.state()
 
 
-def _arrived(tensor: Pretended) -> Callable[[], float]:
-    value = float(tensor.inner)
-    return lambda: value
-
-
 def test_a_fit_with_the_drivers_agrees_with_the_processor(executor: ModuleType,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
@@ -63,14 +57,10 @@ def test_a_fit_with_the_drivers_agrees_with_the_processor(executor: ModuleType,
         assert float((ours[name] - cpu[name]).norm()) < 1e-2 * float(cpu[name].norm()), name
 
 
-def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, monkeypatch: pytest.MonkeyPatch,
-                                                       tmp_path: Path) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(tmp_path: Path) -> None:
     cpu_psnr, cpu = _result(Fit(tiny_capture(), _system()))
-    monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
-    monkeypatch.setattr(cuda, "stream", lambda device: 0)
-    monkeypatch.setattr(cuda, "start_copy", _arrived)
     capture = tiny_capture()
-    cuda.none.cache_clear()
     with pretended_gpu():
         first = Fit(capture, _system(), folder=tmp_path, until=7, device=CUDA)
         assert isinstance(first.field.params["means"], Pretended)
@@ -80,34 +70,21 @@ def test_a_fit_on_a_gpu_puts_every_tensor_in_its_place(executor: ModuleType, mon
         assert again.step == 7
         psnr, params = _result(again)
         assert not isinstance(again.field.gaussians().means, Pretended)
-    cuda.none.cache_clear()
     assert abs(psnr - cpu_psnr) < 0.05
     assert params["means"].shape == cpu["means"].shape
     assert all(not isinstance(t, Pretended) for t in params.values())
-
-
-@contextmanager
-def _gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
-    monkeypatch.setattr(cuda, "stream", lambda device: 0)
-    monkeypatch.setattr(cuda, "start_copy", _arrived)
-    monkeypatch.setattr(mcmc, "normals", lambda shape, seed, device: torch.randn(
-        shape, generator=torch.Generator().manual_seed(seed)).to(device, non_blocking=True))
-    cuda.none.cache_clear()
-    with pretended_gpu():
-        yield
-    cuda.none.cache_clear()
 
 
 def _with_mcmc() -> System:
     return replace(_system(), strategies={"mcmc": Mcmc(budget=150, every=4, begin=0.1)})
 
 
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("system", [_system(), _with_mcmc()], ids=["densify", "mcmc"])
-def test_a_step_waits_for_nothing(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, system: System) -> None:
+def test_a_step_waits_for_nothing(system: System) -> None:
     marks: list[int] = []
-    with _gpu(executor, monkeypatch):
-        fit = Fit(tiny_capture(), system, device=CUDA)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(), system, device=CUDA, evaluate_every_s=math.inf)
         fit.between_steps = lambda: marks.append(len(WAITS))
         for _ in fit.events():
             pass
@@ -120,15 +97,17 @@ def test_a_step_waits_for_nothing(executor: ModuleType, monkeypatch: pytest.Monk
             assert step == [], (i, step)
 
 
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("system", [_system(), _with_mcmc()], ids=["densify", "mcmc"])
-def test_too_little_room_costs_steps_and_no_bits(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+def test_too_little_room_costs_steps_and_no_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                                                  system: System) -> None:
     monkeypatch.setattr(tile_room, "_UNIT", 1)
     monkeypatch.setattr(tile_room, "MARGIN", 1.0)  # so that there is too little again and again
     results = []
     for size, saving in ((20_000, False), (7, False), (7, True)):  # saving waits for the step, and repeats one at most
-        with _gpu(executor, monkeypatch):
-            fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path if saving else None, checkpoint_every_s=0.0)
+        with pretended_gpu():
+            fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path if saving else None, checkpoint_every_s=0.0,
+                      evaluate_every_s=math.inf)
             fit.problem.room.size = size
             results.append(_result(fit))
         grown, again = fit.problem.room.grown, fit.problem.passes.count - system.steps
@@ -139,6 +118,30 @@ def test_too_little_room_costs_steps_and_no_bits(executor: ModuleType, monkeypat
         assert psnr == results[0][0]
         for name, tensor in params.items():
             assert torch.equal(tensor, results[0][1][name]), name
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("preconditioner", ["jacobi", "block"])
+def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditioner: str) -> None:
+    base, few = _system(), gaussians_lm.PRESETS["fast"].optimizer
+    step = replace(few.step, preconditioner=preconditioner, solver=replace(few.step.solver, iterations=3))
+    system = replace(base, steps=6, optimizer=replace(few, steps=2, step=step), strategies={})
+    cpu = Fit(tiny_capture(holdout=8), system)
+    cpu_losses = [cpu.advance()[0] for _ in range(6)]
+    monkeypatch.setattr(tile_room, "MARGIN", 1.0)
+    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=8), system, device=CUDA)
+        fit.problem.room.size = 7  # the last steps of Adam are made again before the first of second order
+        losses = []
+        while fit.step < 6:
+            losses.append(fit.advance()[0])
+    assert fit.problem.room.grown
+    assert losses[-1] < 0.98 * losses[-2]
+    assert abs(losses[-1] - cpu_losses[-1]) < 1e-3 * cpu_losses[-1]
+    ours, theirs = fit.field.params.state(), cpu.field.params.state()
+    for name in ("means", "logits", "sh0"):
+        assert float((ours[name] - theirs[name]).norm()) < 1e-2 * float(theirs[name].norm()), name
 
 
 def test_pretending_notices_a_tensor_that_was_left_behind() -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 from recon.ops import adam, cuda, photometric, splat
 from recon.ops.adam_cuda import adam_many
 from recon.ops.grid_cuda import GridKernels
-from recon.ops.gsplat_backend import GsplatBackend, GsplatKernels, GsplatLists
+from recon.ops.gsplat_backend import GsplatKernels, GsplatLists
 from recon.ops.photometric_cuda import photometric as photometric_cuda
 from recon.ops.splat import RADIUS, Projection, camera_numbers
 from recon.ops.splat_reference import PARAMETERS, Example, cloud, reference_composite, turned_camera
+from recon.ops.substitutes import Substitutes
 
 
 def _on_cpu() -> Any:
@@ -131,7 +132,7 @@ def test_adam_agrees(case: int) -> None:
     param, grad, m, v = (arguments[k].clone() for k in ("param", "grad", "m", "v"))
     rows, lr = arguments.get("rows"), arguments["lr"]
     per_row = lr if isinstance(lr, Tensor) else None
-    skipped = adam_many(GsplatBackend(None), [param], [grad], [m], [v], [0.0 if per_row is not None else lr],
+    skipped = adam_many(Substitutes(), [param], [grad], [m], [v], [0.0 if per_row is not None else lr],
                         [per_row], arguments["step"], arguments.get("beta1", 0.9), arguments.get("beta2", 0.999),
                         arguments.get("eps", 1e-15), rows if rows is not None and rows.dtype == torch.uint8 else None,
                         rows if rows is not None and rows.dtype == torch.int32 else None)
@@ -145,7 +146,7 @@ def test_adam_agrees(case: int) -> None:
 def test_photometric_agrees(case: int) -> None:
     arguments: dict[str, Any] = list(photometric.examples())[case]
     gradient = torch.empty_like(arguments["image"])
-    loss = photometric_cuda(GsplatBackend(None), arguments["image"], arguments["target"], arguments.get("mask"),
+    loss = photometric_cuda(Substitutes(), arguments["image"], arguments["target"], arguments.get("mask"),
                             arguments.get("ssim_weight", 0.2), gradient)
     value, expected = photometric.photometric_gradient(**arguments)
     assert abs(float(loss[0]) - value) < 1e-5
@@ -155,7 +156,7 @@ def test_photometric_agrees(case: int) -> None:
 def test_what_gsplat_lacks_is_said() -> None:
     u = torch.zeros(1, 3)
     with pytest.raises(cuda.CudaMissing, match="nvcc"):
-        GridKernels(GsplatBackend(None)).grid_trilinear(torch.zeros(2, 2, 2, 1), u, torch.zeros(1, 1))
+        GridKernels(Substitutes()).grid_trilinear(torch.zeros(2, 2, 2, 1), u, torch.zeros(1, 1))
 
 
 def test_the_back_end_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

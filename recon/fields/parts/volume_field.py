@@ -54,8 +54,12 @@ class VolumeSettings:
 
 def direction_encoding(direction: Tensor) -> Tensor:
     """[n, 3] unit -> [n, 27]: the direction and sines and cosines of it times 1, 2, 4, 8 (NeRF, eq. 4, without pi)."""
-    scaled = (direction[:, None] * (2.0 ** torch.arange(_BANDS, dtype=direction.dtype))[:, None]).flatten(1)
+    scaled = (direction[:, None] * _octaves(direction)[:, None]).flatten(1)
     return torch.cat([direction, scaled.sin(), scaled.cos()], dim=1)
+
+
+def _octaves(like: Tensor) -> Tensor:
+    return 2.0 ** torch.arange(_BANDS, dtype=like.dtype, device=like.device)
 
 
 class VolumeField(ABC):
@@ -164,6 +168,8 @@ class VolumeField(ABC):
         return a * b * c
 
     def volume(self) -> Volume:
+        if self.cells.device != self.params.device:
+            self.cells = self.cells.to(self.params.device)
         r = self.region
         if r.perspective is not None:  # steps of layers; the optical length of a whole ray is always the same
             now, last = r.size(self.voxels)[2], r.size(self.most_voxels)[2]
@@ -187,11 +193,11 @@ class VolumeField(ABC):
         self.voxels = max(voxels, self.voxels)
         changed = self.resized(self.size)
         for name, tensor in changed.items():
-            self.params[name] = tensor
+            self.params[name] = tensor.to(self.params.device)
         return tuple(changed)
 
     def occupy(self, occupied: Tensor) -> None:
-        """Says which cells [x, y, z] bool can hold something."""
+        """Says which cells [x, y, z] bool can hold something; ``occupied`` is on the CPU."""
         self.region = replace(self.region, occupied=occupied)
         self.cells = distances(occupied)
 

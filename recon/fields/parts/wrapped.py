@@ -31,6 +31,10 @@ class PartParams(Params):
     def __iter__(self) -> Iterator[str]:
         return (n.removeprefix(self._prefix) for n in self._whole if n.startswith(self._prefix))
 
+    @property
+    def device(self) -> torch.device:
+        return self._whole.device
+
     def items(self) -> Iterator[tuple[str, Tensor]]:
         return ((n, self[n]) for n in self)
 

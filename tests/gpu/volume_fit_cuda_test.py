@@ -1,0 +1,89 @@
+"""Whole fits of volumes and signed distances with the CUDA drivers on the executor, on a pretended GPU."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pretend import CUDA, Pretended, pretended_gpu
+from tiny_capture import tiny_capture
+
+from recon.app.catalogue import load
+from recon.fit.loop import Fit
+from recon.fit.system import System
+from recon.losses.s3im import S3im
+from recon.losses.sparsity import OpacitySparsity
+from recon.losses.total_variation import TotalVariation
+from recon.samplers.pixels import RandomPixels
+from recon.strategies.occupancy import ShrinkOccupancy
+from recon.strategies.refine import Refine
+
+pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
+                                reason="needs the executor, and whole fits take minutes under the sanitizer")
+
+METHODS = ("dvgo", "tensorf_cp", "ngp", "strivec", "tilted_tensorf", "pynerf_dvgo", "rbf_dvgo", "neus",
+           "volsdf")
+MEASURED = ("rbf_dvgo", "neus")  # a picture takes seconds on the executor
+STEPS = 6
+
+
+def _small(field: Any) -> Any:
+    """The same settings with little to compute."""
+    small = {"voxels": 2000, "cells": 8, "hidden": 8, "sites": (2, 3), "density_rank": (2, 2), "colour_rank": (2, 2),
+             "levels": 3, "log2_slots": 8, "finest": 16, "colour_finest": 16, "kernels": 8, "coarse_voxels": 500,
+             "channels": 2, "density_hidden": 8, "handed_on": 3, "rotations": 2}
+    changed = {k: v for k, v in small.items() if hasattr(field, k)}
+    if hasattr(field, "form"):  # factored grids have one rank, not one per scale
+        changed |= {"density_rank": 2, "colour_rank": 3}
+    if hasattr(field, "inner"):
+        changed["inner"] = _small(field.inner)
+    return replace(field, **changed)
+
+
+def _system(method: str) -> System:
+    base = load(method, "fast")
+    losses = dict(base.losses)
+    strategies = dict(base.strategies)
+    if method == "dvgo":
+        losses |= {"s3im": S3im(weight=0.1, repeats=2), "tv": TotalVariation(points=64), "few": OpacitySparsity(
+            points=64)}
+    if "occupancy" in strategies:
+        strategies["occupancy"] = ShrinkOccupancy(begin=0.3, every=2, threshold=1e-6)
+    if "refine" in strategies:
+        strategies["refine"] = Refine(at=(0.4, 0.7))
+    return replace(base, field=_small(base.field), losses=losses, strategies=strategies, steps=STEPS,
+                   sampler=RandomPixels(rays=64, views=3))
+
+
+def _finished(fit: Fit) -> dict[str, torch.Tensor]:
+    """The parameters after all steps."""
+    while fit.step < STEPS:
+        fit.advance()
+    return fit.field.params.state()
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_volume_is_fitted_on_a_gpu_as_on_the_processor(method: str, tmp_path: Path) -> None:
+    system, capture = _system(method), tiny_capture(holdout=8)
+    on_cpu = Fit(capture, system)
+    cpu = _finished(on_cpu)
+    with pretended_gpu():
+        first = Fit(capture, system, folder=tmp_path, device=CUDA)
+        assert isinstance(first.field.params["decoder"], Pretended)
+        while first.step < 4:
+            first.advance()
+        first.save()
+        again = Fit(capture, system, folder=tmp_path, resume=True, device=CUDA)
+        assert again.step == 4
+        params = _finished(again)
+        if method in MEASURED:
+            assert abs(again.evaluate().psnr - on_cpu.evaluate().psnr) < 0.05
+    for name, tensor in params.items():
+        assert not isinstance(tensor, Pretended)
+        assert tensor.shape == cpu[name].shape
+        assert float((tensor - cpu[name]).norm()) <= 0.02 * float(cpu[name].norm()) + 1e-6, name
