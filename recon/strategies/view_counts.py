@@ -59,13 +59,13 @@ class _ViewCounts:
         for name in names:
             tensor = field.params[name]
             if slow(name) is None or slow(name).shape[:3] != tensor.shape[:3]:
-                slow(name, _resized(share, tensor.shape[:3]).unsqueeze(3))
+                slow(name, _resized(share, tensor.shape[:3]).unsqueeze(3).to(tensor.device))
         return what
 
     def _emptied(self, field: Any, volume: Volume, views: int) -> str | None:
         if views < 10 * self.settings.fewest or self.counts is None:
             return None
-        occupied = volume.cells == 0
+        occupied = (volume.cells == 0).cpu()
         every = -(-views // _VIEWS)
         seen = _resized(self.counts, occupied.shape) * every >= self.settings.fewest - 0.5
         kept = occupied & seen
