@@ -23,10 +23,12 @@ from recon.fit.loop import Fit
 from recon.fit.plan import with_steps
 from recon.fit.system import System
 from recon.losses.s3im import S3im
-from recon.types import Capture, Similarity, View
+from recon.types import Camera, Capture, Photo, Similarity, View
+from recon.types.capture import PhotoSource
 
 SCALES = (1, 2, 4, 8)
 FEW = 8  # views of the hard case
+LIGHT = 0.2  # of its colours
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def cases(capture: Capture, steps: int) -> Iterator[Case]:
         on = replace(off, losses={**off.losses, "s3im": S3im()})
         yield Case(f"s3im {method}", capture, off, on)
         yield Case(f"s3im {method}, {FEW} views", fewer(capture), off, on)
+        yield Case(f"s3im {method}, {FEW} dark views", darkened(fewer(capture)), off, on)
     yield Case("tilted, as it is", capture, fast("tensorf"), fast("tilted_tensorf"))
     yield Case("tilted, turned", turned(capture), fast("tensorf"), fast("tilted_tensorf"))
     yield Case("pynerf, four scales", scaled(capture), fast("dvgo"), fast("pynerf_dvgo"),
@@ -77,6 +80,21 @@ def fewer(capture: Capture) -> Capture:
     every = len(capture.train) / FEW
     kept = {capture.train[int(i * every)].name for i in range(FEW)}
     return replace(capture, views=tuple(v for v in capture.views if v.split == "test" or v.name in kept))
+
+
+@dataclass(frozen=True)
+class Dark:
+    """A PhotoSource: what ``source`` shows, in little light."""
+
+    source: PhotoSource
+
+    def read(self, camera: Camera) -> Photo:
+        photo = self.source.read(camera)
+        return replace(photo, rgb=(photo.rgb * LIGHT).to(torch.uint8))
+
+
+def darkened(capture: Capture) -> Capture:
+    return replace(capture, views=tuple(replace(v, source=Dark(v.source)) for v in capture.views))
 
 
 def turned(capture: Capture) -> Capture:
