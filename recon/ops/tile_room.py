@@ -48,6 +48,10 @@ class TileRoom:
         finally:
             _open.room = None
 
+    def needed(self) -> int:
+        """The most entries since the host last had to wait; waits for the GPU. 0 where nothing was drawn there."""
+        return 0 if self._needed is None else _checked(cuda.start_copy(self._needed)())
+
     def take(self, begin: Tensor) -> int:
         """Capacity for the lists of a picture; ``begin[-1]`` [rows + 1] is the number of its entries."""
         count = begin[-1:]
