@@ -135,6 +135,9 @@ class FitJob:
             from recon.fit.poses import refuse_what_has_no_poses
 
             refuse_what_has_no_poses(system)
+        if request.start is not None and not getattr(system.field, "starts_from_mesh", False):
+            raise InputError(f"--start: {self.method} does not begin with a mesh",
+                             fix="Leave it out, or choose a method that refines a mesh: recon methods")
         self.device = machine.device_for(system, request.device)
         self.capture = self._read(request.out.parent if request.out else Path("runs"))
         if request.time is not None:

@@ -8,7 +8,7 @@ wide ball of triangles around everything shows what is far away, in place of a s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class BoundGaussiansSettings:
     per_face: int = 1
     # highest band of spherical harmonics (0 = colour does not depend on the direction)
     sh_degree: int = 2
+
+    starts_from_mesh: ClassVar[bool] = True
 
     def build(self) -> BoundGaussiansField:
         return BoundGaussiansField(self)
