@@ -38,7 +38,7 @@ cuda-check: $(VENV)/python
 # The CUDA drivers on a GPU against the CPU kernels and double precision; says so where there is none.
 test-gpu: $(VENV)/installed-test
 	@if $(bin)/python -c "from recon.ops import cuda; p = cuda.problem(); print('test-gpu: ' + (p or 'on the GPU')); exit(p is not None)"; \
-	then RECON_TEST_DEVICE=cuda $(bin)/python -P -m pytest tests/gpu; else echo "test-gpu skipped: no GPU to run on"; fi
+	then RECON_TEST_DEVICE=cuda $(bin)/python -P -m pytest tests/gpu tests/ops/gsplat_backend_test.py tests/ops/volume_kernels_test.py; else echo "test-gpu skipped: no GPU to run on"; fi
 
 # The CUDA drivers run on the processor under the address sanitizer; plain `make test` runs the same without it.
 executor-asan: $(VENV)/installed-test

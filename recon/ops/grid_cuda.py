@@ -1,7 +1,7 @@
 """Grids and factors on CUDA: the kernels of cuda/grid/*.cu under the names and arguments of the CPU kernels.
 
 In ``deterministic`` mode gradients are added up in fixed order, at a sort of the touched nodes and 16 bytes of scratch
-memory for each (8 nodes a point for a grid, 18 for vector-matrix products, 6 for three vectors, 48 for local tensors);
+memory for each (8 nodes a point for a grid, 12 for vector-matrix products, 6 for three vectors, 48 for local tensors);
 otherwise by atomics. Nothing here waits for the device.
 """
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.ops import splat
+from recon.ops import splat, tile_room
 from recon.ops.splat import DEPTH, RADIUS, Projection, camera_numbers
 from recon.ops.splat_cuda import Lists, SplatKernels
 from recon.ops.splat_reference import PARAMETERS, Example, cloud, examples, turned_camera
+from recon.ops.tile_room import TileRoom
 
 EXAMPLES = {e.name: e for e in examples()}
 TILE = 16
@@ -168,6 +169,38 @@ def test_tile_lists_are_complete_sorted_and_tight(executor: ModuleType, name: st
     assert needed <= found
     assert len(found) <= 1.05 * len(needed) + 8  # opacity-aware: hardly a tile too many
     assert sorted(lists.slot.tolist()) == list(range(lists.instances))
+
+
+def test_too_little_room_is_safe_and_said(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    example, kernels = _crowd(), SplatKernels(executor)
+    width, height = example.camera.size
+    records = _on_cpu(example, torch.float32, depth=False).records
+    exact = Lists()
+    kernels.make_lists(exact, records, width, height)
+    room = TileRoom()
+    room.size = exact.instances // 3
+    lists, drawn = Lists(), records.clone()
+    picture, transmittance = torch.empty(3, height, width), torch.empty(height, width)
+    with room.opened(len(records)):
+        kernels.composite(lists, drawn, width, height, example.background.float(), picture, transmittance)
+    assert lists.instances == exact.instances // 3
+    assert (drawn[:, RADIUS] == 0).all()  # the step changes nothing
+    g_records = torch.full_like(drawn, float("nan"))
+    kernels.composite_backward(lists, drawn, picture, transmittance, _random(1, 3, height, width),
+                               _random(2, height, width), False, g_records)
+    assert torch.isfinite(g_records).all()
+    assert torch.isfinite(picture).all()
+    assert room.lost(wait=True) == 1
+    assert room.size >= exact.instances
+    again = records.clone()
+    with room.opened(len(records)):
+        kernels.make_lists(lists, again, width, height)
+    assert room.lost(wait=True) == 0
+    assert torch.equal(again, records)
+    assert torch.equal(lists.tile_begin, exact.tile_begin)
+    assert torch.equal(lists.row[:exact.instances], exact.row)
+    assert torch.equal(lists.slot[:exact.instances], exact.slot)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
