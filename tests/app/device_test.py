@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from recon.app import machine
+from recon.app.catalogue import load
+from recon.app.commands import doctor
 from recon.app.main import main
 from recon.configs.gaussians import PRESETS
 from recon.errors import InputError
@@ -44,3 +46,24 @@ def test_kernels_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cuda, "module", lambda: None)
     monkeypatch.setenv("RECON_CUDA_BACKEND", "recon")  # gsplat may be installed, and would do
     assert "nvcc" in str(cuda.problem())
+
+
+@pytest.mark.parametrize(("backends", "gaussians", "volumes"), [
+    (("recon",), "cuda", "cuda"), (("gsplat",), "cuda", "cpu"), (("nerfacc", "tinycudann"), "cpu", "cuda"),
+    (("gsplat", "nerfacc"), "cuda", "cuda"), ((), "cpu", "cpu")])
+def test_a_gpu_is_used_for_what_it_has_kernels_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                                   backends: tuple[str, ...], gaussians: str, volumes: str) -> None:
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    monkeypatch.setattr(cuda, "backends", lambda: backends)
+    for method, expected in (("gaussians", gaussians), ("gaussians_mcmc", gaussians), ("dvgo", volumes),
+                             ("neus", volumes), ("flexicubes", "cpu")):
+        assert machine.device_for(load(method, "fast"), None).type == expected, method
+    assert machine.device_for(load("gaussians_lm", "fast"), None).type == ("cuda" if backends == ("recon",) else "cpu")
+    with pytest.raises(InputError, match="kernels"):
+        machine.device_for(load("flexicubes", "fast"), "cuda")
+    doctor._gpu()
+    said = capsys.readouterr().out
+    assert ("nvcc" in said) == (backends != ("recon",))
+    assert all(name in said for name in backends if name != "recon")

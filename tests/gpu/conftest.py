@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from pretend import InsideOut, Pretended, read_by_host
+from pretend import InsideOut, Pretended, arrived, read_by_host
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from recon.ops import cuda
@@ -78,12 +78,6 @@ def executor(module: ModuleType) -> Iterator[ModuleType]:
     """The same; threads run in their natural order again afterwards."""
     yield module
     module.set_order(0)
-
-
-def arrived(tensor: torch.Tensor) -> Callable[[], float]:
-    """In place of ``cuda.start_copy``: the value as it is now, which nobody waits for."""
-    value = float(tensor.inner if isinstance(tensor, Pretended) else tensor)
-    return lambda: value
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ fails here as it would fail there. The CUDA drivers run on the executor, on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -152,6 +152,12 @@ class _Function(TorchFunctionMode):
 def read_by_host(name: str, position: int, t: Tensor) -> bool:
     """Whether a kernel takes this argument from the host: the 23 numbers of a camera, the box of a volume."""
     return (t.dtype == torch.float64 and t.shape == (23,)) or (name in ("march_count", "march_write") and position == 3)
+
+
+def arrived(tensor: Tensor) -> Callable[[], float]:
+    """In place of ``cuda.start_copy``: the value as it is now, which nobody waits for."""
+    value = float(tensor.inner if isinstance(tensor, Pretended) else tensor)
+    return lambda: value
 
 
 class InsideOut:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from pretend import CUDA, Pretended, pretended_gpu
+from pretend import CUDA, Pretended, arrived, pretended_gpu
 from tiny_capture import tiny_capture
+from volume_stand_ins import TINY, nerfacc_on_cpu
 
 from recon.app.catalogue import load
 from recon.fit.loop import Fit
@@ -18,6 +19,8 @@ from recon.fit.system import System
 from recon.losses.s3im import S3im
 from recon.losses.sparsity import OpacitySparsity
 from recon.losses.total_variation import TotalVariation
+from recon.ops import cuda
+from recon.ops.substitutes import Substitutes
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
@@ -86,4 +89,21 @@ def test_a_volume_is_fitted_on_a_gpu_as_on_the_processor(method: str, tmp_path: 
     for name, tensor in params.items():
         assert not isinstance(tensor, Pretended)
         assert tensor.shape == cpu[name].shape
+        assert float((tensor - cpu[name]).norm()) <= 0.02 * float(cpu[name].norm()) + 1e-6, name
+
+
+@pytest.mark.parametrize("method", ["ngp"])
+def test_a_volume_is_fitted_by_the_stand_ins(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nerfacc, tiny-cuda-nn and plain torch in the place of our kernels, with every tensor where it belongs."""
+    stand_in = Substitutes(None, nerfacc_on_cpu(), TINY)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: stand_in if isinstance(t, Pretended) else None)
+    monkeypatch.setattr(cuda, "backends", lambda: ("nerfacc", "tinycudann"))
+    monkeypatch.setattr(cuda, "stream", lambda device: 0)
+    monkeypatch.setattr(cuda, "start_copy", arrived)
+    cuda.none.cache_clear()
+    system, capture = _system(method), tiny_capture(holdout=8)
+    cpu = _finished(Fit(capture, system))
+    with pretended_gpu():
+        params = _finished(Fit(capture, system, device=CUDA))
+    for name, tensor in params.items():
         assert float((tensor - cpu[name]).norm()) <= 0.02 * float(cpu[name].norm()) + 1e-6, name
