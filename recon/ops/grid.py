@@ -157,14 +157,15 @@ def trilinear_reference(values: Tensor, u: Tensor) -> Tensor:
 
 def vector_matrix_reference(planes: Tensor, lines: Tensor, u: Tensor) -> Tensor:
     """``vector_matrix`` in plain torch."""
-    modes = [_interpolated(planes[k], u[:, [(k + 1) % 3, (k + 2) % 3]]) * _interpolated(lines[k], u[:, [k]])
-             for k in range(3)]
+    x = u.unbind(1)
+    modes = [_interpolated(planes[k], torch.stack([x[(k + 1) % 3], x[(k + 2) % 3]], dim=1))
+             * _interpolated(lines[k], u[:, k:k + 1]) for k in range(3)]
     return torch.cat(modes, dim=1)
 
 
 def tri_vector_reference(lines: Tensor, u: Tensor) -> Tensor:
     """``tri_vector`` in plain torch."""
-    x, y, z = (_interpolated(lines[k], u[:, [k]]) for k in range(3))
+    x, y, z = (_interpolated(lines[k], u[:, k:k + 1]) for k in range(3))
     return x * y * z
 
 

@@ -92,7 +92,7 @@ def test_a_volume_is_fitted_on_a_gpu_as_on_the_processor(method: str, tmp_path: 
         assert float((tensor - cpu[name]).norm()) <= 0.02 * float(cpu[name].norm()) + 1e-6, name
 
 
-@pytest.mark.parametrize("method", ["ngp"])
+@pytest.mark.parametrize("method", ["ngp", "tensorf_cp"])
 def test_a_volume_is_fitted_by_the_stand_ins(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """nerfacc, tiny-cuda-nn and plain torch in the place of our kernels, with every tensor where it belongs."""
     stand_in = Substitutes(None, nerfacc_on_cpu(), TINY)
