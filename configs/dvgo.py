@@ -20,7 +20,7 @@ _BASE = marched(
     DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7),
     rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts()},
-    steps=10_000,
+    steps=16_000,
 )
 
 PRESETS = {
