@@ -15,10 +15,10 @@ from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 
 _BASE = marched(
-    HashGridSettings(start=1.0, layers=1, step=0.7),
+    HashGridSettings(start=1.0, layers=2, step=0.7),
     rates={"table": Schedule(5e-2, 3e-3), "network": DECODER},
     strategies={"occupancy": ShrinkOccupancy(every=100)},
-    steps=6_000, eps=1e-15,
+    steps=10_000, eps=1e-15,
 )
 
 PRESETS = {
