@@ -9,6 +9,7 @@ void bind_march_cuda(nanobind::module_& m);
 void bind_grid_cuda(nanobind::module_& m);
 void bind_mlp_cuda(nanobind::module_& m);
 void bind_iso_cuda(nanobind::module_& m);
+void bind_raster_cuda(nanobind::module_& m);
 
 #if !defined(__CUDACC__)
 void bind_executor(nanobind::module_& m);
@@ -24,6 +25,7 @@ NB_MODULE(RECON_MODULE, m) {
   bind_grid_cuda(m);
   bind_mlp_cuda(m);
   bind_iso_cuda(m);
+  bind_raster_cuda(m);
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
 #else

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/arrays.h"
+#include "raster/check.h"
 #include "raster/raster_cpu.h"
 
 namespace {
@@ -12,16 +13,10 @@ using namespace recon;
 
 void rasterize(array<const float> vertices, array<const int32_t> faces, std::array<double, 4> intrinsics, double near,
                array<int32_t> face, array<float> depth, array<float> shares) {
-  expect(vertices.ndim() == 2 && vertices.shape(1) == 3 && faces.ndim() == 2 && faces.shape(1) == 3,
-         "vertices and faces must be [n, 3]");
-  expect(face.ndim() == 2 && depth.size() == face.size() && shares.size() == 2 * face.size(),
-         "face and depth must be [height, width], shares [height, width, 2]");
+  const raster::Scene s = raster::check_scene(vertices, faces, intrinsics, near, face, depth, shares);
   for (size_t i = 0; i < faces.size(); ++i)
     expect(faces.data()[i] >= 0 && size_t(faces.data()[i]) < vertices.shape(0),
            "a face uses a vertex that is not there");
-  const raster::Scene s{vertices.data(),        faces.data(),          int64_t(faces.shape(0)), intrinsics[0],
-                        intrinsics[1],          intrinsics[2],         intrinsics[3],           near,
-                        int64_t(face.shape(1)), int64_t(face.shape(0))};
   nb::gil_scoped_release release;
   raster::rasterize(s, face.data(), depth.data(), shares.data());
 }

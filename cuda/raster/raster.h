@@ -2,6 +2,8 @@
 // Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", Graphics Hardware 1997.
 #pragma once
 
+#include <cstdint>
+
 #include "../core/scalar.h"
 
 namespace recon::raster {
@@ -44,6 +46,61 @@ RECON_HD bool meets(const triangle<F>& t, const F& x, const F& y, F& depth, F& s
   share_a = e[0] / sum;
   share_b = e[1] / sum;
   return depth > F(0);
+}
+
+// A mesh before a pinhole camera.
+struct Scene {
+  const float* vertices;  // [v][3] camera coordinates
+  const int32_t* faces;   // [f][3]
+  int64_t num_faces;
+  double fx, fy, cx, cy, near;
+  int64_t width, height;
+};
+
+// Corners of a face.
+template <class F>
+RECON_HD triangle<F> triangle_of(const Scene& s, int64_t face) {
+  F corner[3][3];
+  for (int i = 0; i < 3; ++i)
+    for (int k = 0; k < 3; ++k) corner[i][k] = F(double(s.vertices[3 * int64_t(s.faces[3 * face + i]) + k]));
+  return triangle_of(corner[0], corner[1], corner[2]);
+}
+
+// Whether the ray through the centre of a pixel meets the triangle, see above.
+template <class F>
+RECON_HD bool meets(const Scene& s, const triangle<F>& t, int64_t x, int64_t y, F& depth, F& share_a, F& share_b) {
+  return meets(t, F((double(x) + 0.5 - s.cx) / s.fx), F((double(y) + 0.5 - s.cy) / s.fy), depth, share_a, share_b);
+}
+
+struct Box {
+  int32_t x0, x1, y0, y1;  // pixels whose centres may be inside; empty if x0 > x1 or y0 > y1
+  RECON_HD bool empty() const { return x0 > x1 || y0 > y1; }
+  RECON_HD int64_t pixels() const { return empty() ? 0 : int64_t(x1 - x0 + 1) * (y1 - y0 + 1); }
+};
+
+// Empty for faces that reach behind `near`.
+RECON_HD Box box_of(const Scene& s, int64_t face) {
+  double low[2] = {1e30, 1e30}, high[2] = {-1e30, -1e30};
+  for (int i = 0; i < 3; ++i) {
+    const float* p = s.vertices + 3 * int64_t(s.faces[3 * face + i]);
+    if (!(double(p[2]) > s.near)) return {0, -1, 0, -1};
+    const double at[2] = {s.fx * p[0] / p[2] + s.cx, s.fy * p[1] / p[2] + s.cy};
+    for (int k = 0; k < 2; ++k) {
+      low[k] = at[k] < low[k] ? at[k] : low[k];  // NaN is passed over
+      high[k] = high[k] < at[k] ? at[k] : high[k];
+    }
+  }
+  if (!(high[0] >= low[0] && high[1] >= low[1])) return {0, -1, 0, -1};
+  int32_t first[2], last[2];
+  const int64_t sizes[2] = {s.width, s.height};
+  for (int k = 0; k < 2; ++k) {
+    const double size = double(sizes[k]);
+    const int32_t from = int32_t(min(max(::ceil(low[k] - 0.5 - 1e-6), -1.0), size));
+    const int32_t to = int32_t(min(max(::floor(high[k] - 0.5 + 1e-6), -1.0), size));
+    first[k] = from > 0 ? from : 0;
+    last[k] = to < int32_t(sizes[k]) - 1 ? to : int32_t(sizes[k]) - 1;
+  }
+  return {first[0], last[0], first[1], last[1]};
 }
 
 }  // namespace recon::raster

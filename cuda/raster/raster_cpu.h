@@ -7,14 +7,6 @@
 
 namespace recon::raster {
 
-struct Scene {
-  const float* vertices;  // [v][3] camera coordinates
-  const int32_t* faces;   // [f][3]
-  int64_t num_faces;
-  double fx, fy, cx, cy, near;
-  int64_t width, height;
-};
-
 // face [height][width]: index or -1; depth [height][width] along z, 0 where there is none; shares [height][width][2]:
 // barycentric coordinates of the face's first two corners. Faces that reach behind `near` are left out.
 void rasterize(const Scene& scene, int32_t* face, float* depth, float* shares);

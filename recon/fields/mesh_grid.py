@@ -20,6 +20,7 @@ from recon.ops.grid import hash_grid
 from recon.ops.mlp import initial, mlp
 from recon.params import Params
 from recon.types import Capture, Mesh
+from recon.types.placement import sent
 
 _PIXELS = 3  # of a picture's side to a cube: finer ones would not be seen
 _BALL = 0.6  # radius of the start without masks, in half boxes
@@ -112,7 +113,8 @@ class MeshGridField:
         """[n, 3] in 0..1 at points of the box; differentiable in table and decoder."""
         s, shape = self.settings, self.params["values"].shape
         sides = torch.tensor([(n - 1) * self.spacing for n in reversed(shape)])
-        u = ((x_world - torch.tensor(self.origin)) / sides.max()).clamp(0, 1).contiguous()
+        origin = sent(torch.tensor(self.origin), x_world.device)
+        u = ((x_world - origin) / sides.max()).clamp(0, 1).contiguous()
         growth = (s.finest / s.coarsest) ** (1 / max(s.levels - 1, 1))
         nodes = [round(s.coarsest * growth**i) for i in range(s.levels)]
         return mlp(self.params["decoder"], self.sizes, hash_grid(self.params["table"], nodes, u), squash=True)
@@ -123,7 +125,8 @@ class MeshGridField:
             p = self.params
             found = flexicubes(p["values"].detach(), origin=self.origin, spacing=(self.spacing,) * 3,
                                deformation=p["deformation"].detach(), weights=p["weights"].detach(), split="diagonal")
-            return Mesh(found.vertices, found.faces, colours=self.colours(found.vertices).clamp(0, 1))
+            colours = self.colours(found.vertices).clamp(0, 1)
+            return Mesh(found.vertices.cpu(), found.faces.cpu(), colours=colours.cpu())
 
     def state(self) -> dict[str, Any]:
         return {"origin": list(self.origin), "spacing": self.spacing}

@@ -3,7 +3,7 @@
 Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", SIGGRAPH Asia 2020, arXiv
 2011.03277, section 3.4: where two neighbouring pixels see different surfaces, the edge of the nearer one is found
 between their centres, and the pixel that it divides gets a share of the other's colour. In plain torch: only pixels on
-silhouettes are touched.
+silhouettes are touched, and a host that works on a GPU waits for their number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def silhouettes(face: Tensor, depth: Tensor, corners_px: Tensor) -> Blends:
     the screen, differentiable; those of faces that are not seen may hold anything.
     """
     height, width = face.shape
-    index = torch.arange(height * width).view(height, width)
+    index = torch.arange(height * width, device=face.device).view(height, width)
     parts = []
     for first, second in ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:])):
         a, b = first.reshape(-1), second.reshape(-1)

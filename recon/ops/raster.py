@@ -1,4 +1,4 @@
-"""Rasterization of triangle meshes: which face a pixel sees, and where on it. CPU kernel: cuda/raster.
+"""Rasterization of triangle meshes: which face a pixel sees, and where on it. Kernels: cuda/raster.
 
 Source: Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", Graphics Hardware 1997.
 """
@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.ops import cuda
+from recon.ops.checks import place_of
 from recon.ops.native import native
 from recon.types import Camera
+from recon.types.placement import sent
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Fragments:
 def rasterize(vertices: Tensor, faces: Tensor, camera: Camera, *, near: float = 1e-6) -> Fragments:
     """The nearest face through every pixel centre; both sides of a face are seen.
 
-    vertices  [v, 3] float32 in the camera's world
-    faces     [f, 3] int32
+    vertices  [v, 3] float32 in the camera's world; on a GPU the work is done there
+    faces     [f, 3] int32, in the same place; there they are not checked to name vertices that exist
     camera    pinhole
     near      faces that reach nearer than this are left out, scene units
 
@@ -50,12 +53,21 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera, *, near: float = 
         raise TypeError(f"faces must be int32, got {faces.dtype}")
     if not camera.lens.is_pinhole:
         raise ValueError(f"camera must be a pinhole, got {camera.lens.model}")
-    pose = camera.camera_from_world
+    on = place_of(vertices)
+    if faces.device != on:
+        raise ValueError(f"faces must be where vertices are, got {faces.device} and {on}")
+    pose = sent(camera.camera_from_world, on)
     seen = (vertices.detach().double() @ pose[:3, :3].T + pose[:3, 3]).float().contiguous()
-    face = torch.empty(camera.height, camera.width, dtype=torch.int32)
-    depth = torch.empty(camera.height, camera.width)
-    shares = torch.empty(camera.height, camera.width, 2)
-    native.rasterize(seen, faces.contiguous(), camera.intrinsics.tolist(), float(near), face, depth, shares)
+    face = torch.empty(camera.height, camera.width, dtype=torch.int32, device=on)
+    depth = torch.empty(camera.height, camera.width, device=on)
+    shares = torch.empty(camera.height, camera.width, 2, device=on)
+    lens, module = camera.intrinsics.tolist(), cuda.kernels_for(seen)
+    if module is None:
+        native.rasterize(seen, faces.contiguous(), lens, float(near), face, depth, shares)
+    else:
+        scratch = cuda.scratch(seen, module.rasterize_scratch(len(faces), face.numel()))
+        module.rasterize(seen, faces.contiguous(), lens, float(near), face, depth, shares, scratch,
+                         cuda.stream(seen.device))
     rest = torch.where(face >= 0, 1 - shares.sum(-1), 0.0)
     return Fragments(face, depth, torch.cat([shares, rest[..., None]], dim=-1))
 

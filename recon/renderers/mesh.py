@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from recon.ops.antialias import antialias, silhouettes
 from recon.ops.one_thread import one_thread, single_thread
 from recon.ops.raster import rasterize
 from recon.types import Camera, Render
+from recon.types.placement import sent
 
 _NEAR = 0.1  # cubes to both sides of the surface that tell how colour changes along a ray
 
@@ -37,12 +38,14 @@ class MeshRenderer:
     # whether colours also say how deep the surface lies, and not silhouettes alone; moves surfaces away from their
     # outlines while colours are still wrong
     shading: bool = False
+    on_cuda: ClassVar[tuple[str, ...]] = ("recon",)
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
         """A whole picture. See the Renderer protocol."""
-        behind = torch.zeros(3) if background is None else background.float()
         found = field.surface()
+        on = found.vertices.device
+        behind = torch.zeros(3, device=on) if background is None else sent(background.float(), on)
         faces = found.faces.long()
         fragments = rasterize(found.vertices, found.faces, camera)
         hit = (fragments.face >= 0).reshape(-1).nonzero().squeeze(1)
@@ -59,8 +62,9 @@ class MeshRenderer:
 
         def drawn(vertices: Tensor, colour: Tensor) -> Tensor:
             deeper = _along(origin, direction, vertices[owner]) - t  # zero, with a derivative
-            seen = torch.cat([colour + slope * deeper[:, None], torch.ones(len(hit), 1)], dim=1)
-            flat = torch.cat([behind, torch.zeros(1)]).repeat(camera.width * camera.height, 1).index_copy(0, hit, seen)
+            seen = torch.cat([colour + slope * deeper[:, None], torch.ones(len(hit), 1, device=on)], dim=1)
+            empty = torch.cat([behind, behind.new_zeros(1)]).repeat(camera.width * camera.height, 1)
+            flat = empty.index_copy(0, hit, seen)
             shares = silhouettes(fragments.face, fragments.depth, camera.project(vertices)[0][faces])
             return antialias(flat.view(camera.height, camera.width, 4), shares)
 
@@ -70,7 +74,7 @@ class MeshRenderer:
             a, b, c = found.vertices.detach()[owner].unbind(1)
             n = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
             n = torch.where((n * direction).sum(1, keepdim=True) > 0, -n, n)
-            normal = torch.zeros(camera.width * camera.height, 3).index_copy(0, hit, n)
+            normal = torch.zeros(camera.width * camera.height, 3, device=on).index_copy(0, hit, n)
             normal = normal.view(camera.height, camera.width, 3)
         return Render(
             rgb=picture[..., :3], depth=fragments.depth if {"depth", "surface"} & set(want) else None, normal=normal,

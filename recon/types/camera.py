@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon.types.distortion import PINHOLE, Lens
+from recon.types.placement import sent
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: kernels cache what they derive from a camera
@@ -79,7 +80,7 @@ class Camera:
 
     def project(self, x_world: Tensor) -> tuple[Tensor, Tensor]:
         """Points [..., 3] in the world -> pixels [..., 2] and z-depth [...]; points behind have depth <= 0."""
-        pose = self.camera_from_world.to(x_world.dtype)
+        pose = sent(self.camera_from_world.to(x_world.dtype), x_world.device)
         x_camera = x_world @ pose[:3, :3].T + pose[:3, 3]
         return self.pixels_from_camera(x_camera), x_camera[..., 2]
 
@@ -94,7 +95,7 @@ class Camera:
         fx, fy, cx, cy = self.intrinsics.to(pixels.dtype)
         uv = torch.stack([(pixels[..., 0] - cx) / fx, (pixels[..., 1] - cy) / fy], dim=-1)
         direction_camera = self.lens.undistort(uv)
-        pose = self.world_from_camera.to(pixels.dtype)
+        pose = sent(self.world_from_camera.to(pixels.dtype), pixels.device)
         direction = direction_camera @ pose[:3, :3].T
         direction = direction / direction.norm(dim=-1, keepdim=True)
         return pose[:3, 3].expand_as(direction), direction

@@ -96,6 +96,21 @@ T atomicAdd(T* where, T value) {
   *where = old + value;
   return old;
 }
+template <class T>
+T atomicMin(T* where, T value) {
+  const T old = *where;
+  *where = value < old ? value : old;
+  return old;
+}
+inline long long __double_as_longlong(double value) {
+  long long bits;
+  std::memcpy(&bits, &value, 8);
+  return bits;
+}
+
+// Rounded once each, never joined to a fused multiply-add.
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
 
 namespace recon {
 
