@@ -6,6 +6,7 @@ the mean over photos is not constrained: the held-out views decide whether it he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from recon.fit.system import Exposure
 
 
 class ExposureCorrection:
-    """[views, 3, 4] maps rgb -> A rgb + b, with their own small Adam (a few hundred numbers)."""
+    """[views, 3, 4] maps rgb -> A rgb + b on ``device``, with their own small Adam (a few hundred numbers)."""
 
-    def __init__(self, settings: Exposure, num_views: int, total_steps: int) -> None:
+    def __init__(self, settings: Exposure, num_views: int, total_steps: int,
+                 device: torch.device | None = None) -> None:
         self.settings, self.total_steps = settings, total_steps
         identity = torch.cat([torch.eye(3), torch.zeros(3, 1)], dim=1)
-        self.maps = identity.repeat(num_views, 1, 1).requires_grad_(True)
+        self.maps = identity.repeat(num_views, 1, 1).to(device).requires_grad_(True)
         self.first, self.second = torch.zeros_like(self.maps), torch.zeros_like(self.maps)
         self.counts = torch.zeros(num_views, dtype=torch.int64)
 
@@ -45,10 +47,25 @@ class ExposureCorrection:
         self.maps.detach()[index] -= rate * (m / (1 - 0.9**n)) / ((v / (1 - 0.999**n)).sqrt() + 1e-15)
         self.maps.grad = None
 
+    def kept(self, index: int) -> Callable[[], None]:
+        """Photo ``index`` as it is now: what comes back restores it."""
+        with torch.no_grad():
+            rows = [(t, t[index].clone()) for t in (self.maps.detach(), self.first, self.second)]
+        count = int(self.counts[index])
+
+        def restore() -> None:
+            for tensor, row in rows:
+                tensor[index] = row
+            self.counts[index] = count
+
+        return restore
+
     def state(self) -> dict[str, Any]:
-        return {"maps": self.maps.detach(), "first": self.first, "second": self.second, "counts": self.counts}
+        return {"maps": self.maps.detach().cpu(), "first": self.first.cpu(), "second": self.second.cpu(),
+                "counts": self.counts}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.maps = state["maps"].clone().requires_grad_(True)
-        self.first, self.second = state["first"].clone(), state["second"].clone()
+        on = self.maps.device
+        self.maps = state["maps"].clone().to(on).requires_grad_(True)
+        self.first, self.second = state["first"].clone().to(on), state["second"].clone().to(on)
         self.counts = state["counts"].clone()

@@ -36,8 +36,8 @@ def refuse_what_is_not_on_cuda(system: System) -> None:
     if getattr(system.optimizer, "second_order", False) and (
             not getattr(system.renderer, "linear_on_cuda", False) or found not in ((), ("recon",))):
         raise InputError(f"{type(system.optimizer).__name__} has no CUDA kernels for {renderer} here", fix=fix)
-    if system.exposure.enabled or system.pose_refinement.enabled:
-        raise InputError("correcting exposure and refining poses have no CUDA path yet", fix=fix)
+    if system.pose_refinement.enabled and found not in ((), ("recon",)):
+        raise InputError(f"refining poses has no kernels in {' and '.join(found)}", fix=fix)
 
 
 def _always(problem: FitProblem) -> bool:
@@ -192,7 +192,7 @@ class Fit:
     def _take_back(self, steps: int, finished: int) -> None:
         optimizer: Any = self.optimizer  # that asked for deferred gradients, see Problem.gradient
         optimizer.take_back(steps)
-        self.problem.take_back(finished)
+        self.problem.take_back(steps, finished)
 
     def settle(self) -> None:
         """Waits for the GPU; afterwards every step that was counted has been made."""

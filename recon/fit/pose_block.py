@@ -15,15 +15,12 @@ from recon.fit.poses import Poses, twist
 
 
 class PoseBlock:
-    """Unknowns, gradient and curvature of the poses of ``views`` (positions in ``poses``)."""
+    """Unknowns, gradient and curvature of the poses of ``views`` (positions in ``poses``), beside the scene's."""
 
-    def __init__(self, poses: Poses, views: Sequence[int]) -> None:
-        self.poses, self.views = poses, list(views)
+    def __init__(self, poses: Poses, views: Sequence[int], device: torch.device | None = None) -> None:
+        self.poses, self.views, self.device = poses, list(views), device
         self.position = {view: i for i, view in enumerate(self.views)}
-        self.base = poses.current.clone()
-        self.twists = torch.zeros(len(self.views), 6)
-        self.gradient = torch.zeros(len(self.views), 6)
-        self.curvature = torch.zeros(len(self.views), 6, 6)
+        self.rebase()
 
     @property
     def groups(self) -> tuple[int, int]:
@@ -33,8 +30,9 @@ class PoseBlock:
     def rebase(self) -> None:
         """Twists count from the present poses now; gradient and curvature are empty."""
         self.base = self.poses.current.clone()
-        self.twists = torch.zeros(len(self.views), 6)
-        self.gradient, self.curvature = torch.zeros(len(self.views), 6), torch.zeros(len(self.views), 6, 6)
+        n, on = len(self.views), self.device
+        self.twists, self.gradient = torch.zeros(n, 6, device=on), torch.zeros(n, 6, device=on)
+        self.curvature = torch.zeros(n, 6, 6, device=on)
 
     def add(self, view: int, columns: Tensor, gradient: Tensor, weights: Tensor) -> None:
         """``columns`` [6, m] derivative of the picture, ``gradient`` [m] of the loss by it, ``weights`` [m]."""
@@ -46,9 +44,9 @@ class PoseBlock:
         return flat(self.twists)
 
     def write(self, x: Tensor) -> None:
-        """Sets the poses; twists of zero give back the poses of the base, to the bit."""
+        """Sets the poses, which live on the processor; twists of zero give back those of the base, to the bit."""
         self.twists = rows(x)
-        for view, xi in zip(self.views, self.twists):
+        for view, xi in zip(self.views, self.twists.cpu()):
             still = not bool(xi.any())
             self.poses.current[view] = self.base[view] if still else self.base[view] @ twist(xi.double())
 

@@ -11,7 +11,7 @@ and SSIM, whose curvature has no bound near the minimum, steps became too short 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,18 +60,29 @@ class Poses:
         moved[:3, :3] = u @ v
         self.current[index] = moved
 
+    def kept(self, index: int) -> Callable[[], None]:
+        """The pose of view ``index`` as it is now: what comes back restores it."""
+        before = self.current[index].clone()
+
+        def restore() -> None:
+            self.current[index] = before
+
+        return restore
+
     def due(self, step: int, total: int, views: int) -> bool:
         """Whether the view of this step is refined: in every ``every``-th visit of all views, from ``begin`` on."""
         s, share = self.settings, step / max(total, 1)
         return s.begin <= share < s.until and (step // views) % s.every == 0
 
     def refine(self, problem: Any, seen: Observation) -> None:
-        """One Gauss-Newton step on the pose of ``seen``; all else stands still."""
+        """One Gauss-Newton step on the pose of ``seen``; all else stands still. A GPU is waited for: cameras live on
+        the processor."""
         picture = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
         error, weights = huber(picture.picture, seen)
         columns = picture.camera_columns().flatten(1)
         g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T
-        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H.double(), self.settings.damping), g.double())))
+        g, H = g.cpu().double(), H.cpu().double()
+        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g)))
         self.steps += 1
 
     def limited(self, xi: Tensor) -> Tensor:

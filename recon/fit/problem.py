@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -42,8 +43,11 @@ class FitProblem:
         self.seen: Observation
         self.render: Render
         self.exposure = (
-            ExposureCorrection(system.exposure, len(capture.train), system.steps) if system.exposure.enabled else None
+            ExposureCorrection(system.exposure, len(capture.train), system.steps, field.params.device)
+            if system.exposure.enabled else None
         )
+        # how exposure and pose were before each of the last steps, which may count for nothing (see ``TileRoom``)
+        self._before: deque[list[Callable[[], None]]] = deque(maxlen=2)
         self.poses: Poses | None = None
         if system.pose_refinement.enabled:
             refuse_what_has_no_poses(system)
@@ -114,9 +118,12 @@ class FitProblem:
     def _posed(self, seen: Observation) -> Observation:
         return seen if self.poses is None else replace(seen, camera=self.poses.camera(seen.index, seen.camera))
 
-    def take_back(self, steps: int) -> None:
-        """Goes back by so many steps, which changed nothing: they are made again."""
-        self.step -= steps
+    def take_back(self, steps: int, finished: int) -> None:
+        """Goes back by so many steps, which changed nothing: they are made again. ``finished`` of them were counted."""
+        self.step -= finished
+        for _ in range(min(steps, len(self._before))):
+            for restore in self._before.pop():
+                restore()
         self._loss = Late()
 
     def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, batches: int = 1) -> ViewsProblem:
@@ -140,6 +147,8 @@ class FitProblem:
         """Backward of all losses of one view; the loss, on a GPU that of the step before (see ``Late``)."""
         self.seen = seen = self.observe()
         self.passes.count += 1
+        if self.field.params.device.type == "cuda":
+            self._before.append([part.kept(seen.index) for part in (self.exposure, self.poses) if part is not None])
         draw: Callable[..., Render] = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)

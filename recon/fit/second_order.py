@@ -59,7 +59,7 @@ class ViewsProblem:
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
-        self.poses = None if poses is None else PoseBlock(poses, self.views)
+        self.poses = None if poses is None else PoseBlock(poses, self.views, field.params.device)
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
         self.names = list(field.params)
         self.redrawn = 0  # views that did not fit into memory

@@ -20,6 +20,7 @@ from recon.ops.native import native
 from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, _kernels_of, camera_numbers
 from recon.ops.splat_normal_cuda import NormalKernels
 from recon.types import Camera
+from recon.types.placement import sent
 
 Rows = Sequence[Tensor]
 BLOCK = 66  # lower triangle of 11 x 11
@@ -85,7 +86,7 @@ class SplatLinearisation:
         seen from another side, so colours stand still (degree 0).
         """
         means, quaternions = self.params[0], self.params[2]
-        rotation, centre = self._camera[:3, :3].to(means), self._camera[:3, 3].to(means)
+        rotation, centre = (sent(t.to(self.dtype), self._on) for t in (self._camera[:3, :3], self._camera[:3, 3]))
         out = self.picture.new_empty((6, *self.picture.shape))
         tangents = torch.empty_like(self.records)
         v = [torch.zeros_like(p) for p in self.params]

@@ -18,9 +18,10 @@ from recon.configs import gaussians_lm
 from recon.configs.gaussians import PRESETS
 from recon.errors import InputError
 from recon.fit.events import Evaluated
-from recon.fit.loop import Fit
-from recon.fit.system import System
+from recon.fit.loop import Fit, refuse_what_is_not_on_cuda
+from recon.fit.system import Exposure, PoseRefinement, System
 from recon.ops import cuda, tile_room
+from recon.renderers.march import MarchRenderer
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
 
@@ -154,7 +155,80 @@ def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
         assert a.cpu().sum() == 3
 
 
+def _with_exposure() -> System:
+    return replace(_system(), exposure=Exposure(True, 0.03, 0.01))
+
+
+def _with_poses() -> System:
+    return replace(_system(), pose_refinement=PoseRefinement(True, begin=0.2))
+
+
+def _learned(fit: Fit) -> torch.Tensor:
+    """What a fit knows of its photos: their maps of colours, or their poses."""
+    if fit.problem.exposure is not None:
+        return fit.problem.exposure.state()["maps"]
+    assert fit.problem.poses is not None
+    return fit.problem.poses.state()["current"]
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("system", [_with_exposure(), _with_poses()], ids=["exposure", "poses"])
+def test_photos_are_corrected_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: System) -> None:
+    cpu = Fit(tiny_capture(), system)
+    cpu_psnr, params = _result(cpu)
+    found = [_learned(cpu)]
+    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    monkeypatch.setattr(tile_room, "MARGIN", 1.0)  # steps are made again, and must not count twice
+    for size in (20_000, 7):
+        with pretended_gpu():
+            fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path / str(size), until=7)
+            fit.problem.room.size = size
+            for _ in fit.events():
+                pass
+            assert (fit.problem.room.grown > 1) == (size == 7)
+            fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path / str(size), resume=True)
+            assert fit.step == 7
+            psnr, ours = _result(fit)
+        assert abs(psnr - cpu_psnr) < 0.05
+        found.append(_learned(fit))
+    start = _learned(Fit(tiny_capture(), system))
+    moved = float((found[0] - start).norm())
+    assert moved > 1e-3
+    for name in ("means", "logits", "sh0"):
+        assert float((ours[name] - params[name]).norm()) < 1e-2 * float(params[name].norm()), name
+    assert float((found[1] - found[0]).norm()) < 0.05 * moved
+    assert torch.equal(found[1], found[2])
+
+
+@pytest.mark.usefixtures("gpu")
+def test_exposure_waits_for_nothing() -> None:
+    with pretended_gpu():
+        fit = Fit(tiny_capture(), replace(_with_exposure(), strategies={}), device=CUDA)
+        fit.advance()
+        before = len(WAITS)
+        for _ in range(8):
+            fit.advance()
+        assert WAITS[before:] == []
+
+
+@pytest.mark.usefixtures("gpu")
+def test_poses_and_scene_are_solved_together_on_a_gpu() -> None:
+    base, few = _with_poses(), gaussians_lm.PRESETS["fast"].optimizer
+    step = replace(few.step, solver=replace(few.step.solver, iterations=3))
+    system = replace(base, steps=5, optimizer=replace(few, steps=2, step=step), strategies={})
+    cpu = Fit(tiny_capture(holdout=8), system)
+    cpu_losses = [cpu.advance()[0] for _ in range(5)]
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=8), system, device=CUDA)
+        losses = [fit.advance()[0] for _ in range(5)]
+    assert losses[-1] == pytest.approx(cpu_losses[-1], rel=1e-3)
+    start = _learned(Fit(tiny_capture(holdout=8), system))
+    moved = float((_learned(cpu) - start).norm())
+    assert moved > 1e-4
+    assert float((_learned(fit) - _learned(cpu)).norm()) < 0.05 * moved
+
+
 def test_what_has_no_kernels_is_refused_by_name() -> None:
-    system = _system()
-    with pytest.raises(InputError, match="exposure"):
-        Fit(tiny_capture(), replace(system, exposure=replace(system.exposure, enabled=True)), device=CUDA)
+    second_order = replace(_system(), renderer=MarchRenderer(), optimizer=gaussians_lm.PRESETS["fast"].optimizer)
+    with pytest.raises(InputError, match="MarchRenderer"):
+        refuse_what_is_not_on_cuda(second_order)
