@@ -1,38 +1,63 @@
-// What this machine can do at best: multiply-adds per second and memory bandwidth, on 1 and on all threads.
-// Build and run: g++ -O3 -march=native -fopenmp tests/bench/ceilings.cpp -o /tmp/ceilings && /tmp/ceilings
+// What this machine can do at best: multiply-adds per second, memory bandwidth, cache lines fetched out of order, and
+// exponentials, logarithms, divisions and running sums over lanes. Nothing here shares code with a kernel.
+// Alone: g++ -O3 -march=native -fopenmp tests/bench/ceilings.cpp -o /tmp/ceilings && /tmp/ceilings
+// volume_bench.py builds it as a library and asks it about the very lines that a kernel needs.
+#include <immintrin.h>
 #include <omp.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+#include <type_traits>
 #include <vector>
 
-using clock_type = std::chrono::steady_clock;
 typedef float lanes __attribute__((vector_size(64)));
+typedef int32_t whole __attribute__((vector_size(64)));
+constexpr int kLanes = 16;
 
-static double seconds(const clock_type::time_point& since) {
-  return std::chrono::duration<double>(clock_type::now() - since).count();
+// Processor time of this thread: right beside other work, and with several threads as long as all work equally.
+static double processor_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+// Shortest of some calls, in seconds of processor time.
+template <class Body>
+static double shortest(int repeats, const Body& body) {
+  double best = 1e30;
+  for (int i = 0; i < repeats; ++i) {
+    const double begin = processor_seconds();
+    body();
+    best = std::min(best, processor_seconds() - begin);
+  }
+  return best;
 }
 
 static double fma_rate(int threads) {  // GFLOP/s: 10 independent chains hide the latency
-  constexpr int kChains = 10, kSteps = 4'000'000;
+  constexpr int kChains = 10, kSteps = 2'000'000;
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
-    const auto begin = clock_type::now();
+    const double begin = processor_seconds();
 #pragma omp parallel num_threads(threads)
     {
       volatile float scale = 0.999f, shift = 1e-3f;  // unknown to the compiler
       const lanes a = lanes{} + scale, b = lanes{} + shift;
-      lanes x0 = a, x1 = x0 * a, x2 = x1 * a, x3 = x2 * a, x4 = x3 * a, x5 = x4 * a, x6 = x5 * a, x7 = x6 * a, x8 = x7 * a,
-            x9 = x8 * a;
+      lanes x0 = a, x1 = x0 * a, x2 = x1 * a, x3 = x2 * a, x4 = x3 * a, x5 = x4 * a, x6 = x5 * a, x7 = x6 * a,
+            x8 = x7 * a, x9 = x8 * a;
       for (int s = 0; s < kSteps; ++s) {
         x0 = x0 * a + b, x1 = x1 * a + b, x2 = x2 * a + b, x3 = x3 * a + b, x4 = x4 * a + b;
         x5 = x5 * a + b, x6 = x6 * a + b, x7 = x7 * a + b, x8 = x8 * a + b, x9 = x9 * a + b;
+        asm volatile("" : "+v"(x0), "+v"(x1), "+v"(x2), "+v"(x3), "+v"(x4));  // every lane counts
+        asm volatile("" : "+v"(x5), "+v"(x6), "+v"(x7), "+v"(x8), "+v"(x9));
       }
       volatile float sink = (x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9)[0];
       (void)sink;
     }
-    best = std::max(best, 2.0 * 16 * kChains * kSteps * threads / seconds(begin) * 1e-9);
+    best = std::max(best, 2.0 * 16 * kChains * kSteps * threads / (processor_seconds() - begin) * 1e-9);
   }
   return best;
 }
@@ -42,12 +67,121 @@ static double triad_rate(int threads) {  // GB/s of a[i] = b[i] + s c[i]
   std::vector<float> a(n), b(n, 1.0f), c(n, 2.0f);
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
-    const auto begin = clock_type::now();
+    const double begin = processor_seconds();
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < n; ++i) a[i] = b[i] + 3.0f * c[i];
-    best = std::max(best, 3.0 * n * sizeof(float) / seconds(begin) * 1e-9);
+    best = std::max(best, 3.0 * n * sizeof(float) / (processor_seconds() - begin) * 1e-9);
   }
   return best;
+}
+
+// The lines which[0 .. count) of `memory` one after another, asked for `Ahead` of their use.
+template <int Ahead, bool Write>
+static void visit(char* memory, const int32_t* which, int64_t count) {
+  __m128i all = _mm_setzero_si128();
+  volatile int zero = 0;  // unknown to the compiler
+  const __m128i nothing = _mm_set1_epi32(zero);
+  for (int64_t i = 0; i < count; ++i) {
+    if (Ahead) _mm_prefetch(memory + 64 * int64_t(which[std::min(i + Ahead, count - 1)]), _MM_HINT_T0);
+    auto* at = reinterpret_cast<__m128i*>(memory + 64 * int64_t(which[i]));
+    const __m128i v = _mm_load_si128(at);
+    if (Write)
+      _mm_store_si128(at, _mm_or_si128(v, nothing));
+    else
+      all = _mm_or_si128(all, v);
+  }
+  volatile int sink = _mm_cvtsi128_si32(all);
+  (void)sink;
+}
+
+// A loop of `Step` over 1,024 numbers that stay in the nearest cache: nanoseconds per number.
+template <class Step>
+static double lane_ns(const Step& step) {
+  alignas(64) static float in[1024], out[1024];
+  for (int i = 0; i < 1024; ++i) in[i] = 0.1f + 0.0009f * float(i);
+  const int rounds = 2000;
+  const double s = shortest(7, [&] {
+    for (int r = 0; r < rounds; ++r) {
+      for (int i = 0; i < 1024; i += kLanes)
+        *reinterpret_cast<lanes*>(out + i) = step(*reinterpret_cast<const lanes*>(in + i));
+      asm volatile("" ::: "memory");
+    }
+  });
+  return s / (rounds * 1024.0) * 1e9;
+}
+
+// exp2 by splitting and a polynomial of degree 5; log2 by splitting and an odd series in (m - 1) / (m + 1): what a
+// relative error of 1e-7 needs.
+static lanes exp2_of(lanes x) {
+  const lanes near = x - (lanes{} + 0.5f);
+  const whole n = __builtin_convertvector(near, whole);
+  const lanes f = x - __builtin_convertvector(n, lanes);
+  lanes p = f * 0.0013276f + 0.0096755f;
+  p = p * f + 0.0555071f;
+  p = p * f + 0.2402212f;
+  p = p * f + 0.6931470f;
+  p = p * f + 1.0f;
+  return p * (lanes)((n + 127) << 23);
+}
+static lanes log2_of(lanes x) {
+  const whole shifted = (whole)x - 0x3f3504f3, e = shifted >> 23;
+  const lanes m = (lanes)((whole)x - (e << 23)), t = (m - 1.0f) / (m + 1.0f), t2 = t * t;
+  lanes p = t2 * 0.3205989f + 0.4121986f;
+  p = p * t2 + 0.5770780f;
+  p = p * t2 + 0.9617967f;
+  p = p * t2 + 2.8853900f;
+  return p * t + __builtin_convertvector(e, lanes);
+}
+// Sums over lanes 0 .. i: four shifted additions.
+static lanes scan_of(lanes x) {
+  const whole from = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const lanes none{};
+  x += __builtin_shuffle(none, x, from + 15);
+  x += __builtin_shuffle(none, x, from + 14);
+  x += __builtin_shuffle(none, x, from + 12);
+  x += __builtin_shuffle(none, x, from + 8);
+  return x;
+}
+
+extern "C" {
+// Nanoseconds per line, the best of several distances of prefetching. Writing puts back what was there.
+double ceiling_lines(void* memory, const int32_t* which, int64_t count, int write) {
+  char* m = static_cast<char*>(memory);
+  const auto run = [&](auto ahead) {
+    constexpr int kAhead = decltype(ahead)::value;
+    return shortest(5, [&] { write ? visit<kAhead, true>(m, which, count) : visit<kAhead, false>(m, which, count); });
+  };
+  double best = run(std::integral_constant<int, 0>{});
+  best = std::min(best, run(std::integral_constant<int, 8>{}));
+  best = std::min(best, run(std::integral_constant<int, 16>{}));
+  best = std::min(best, run(std::integral_constant<int, 32>{}));
+  best = std::min(best, run(std::integral_constant<int, 64>{}));
+  return best / double(std::max<int64_t>(count, 1)) * 1e9;
+}
+double ceiling_exp() { return lane_ns(exp2_of); }
+double ceiling_log() { return lane_ns(log2_of); }
+double ceiling_divide() {
+  return lane_ns([](lanes x) { return 1.0f / x; });
+}
+double ceiling_scan() { return lane_ns(scan_of); }
+double ceiling_fma() { return 2 / fma_rate(1); }        // nanoseconds each
+double ceiling_stream() { return 1 / triad_rate(1); }  // nanoseconds per byte
+}
+
+// Every line of a table of so many bytes, in an order that is random.
+static double random_lines(int64_t bytes, bool write) {
+  const int64_t count = bytes / 64;
+  char* memory = static_cast<char*>(std::aligned_alloc(4096, size_t(bytes)));
+  std::fill(memory, memory + bytes, char(1));
+  std::vector<int32_t> which(count);
+  std::iota(which.begin(), which.end(), 0);
+  std::shuffle(which.begin(), which.end(), std::mt19937(0));
+  const int64_t most = std::min<int64_t>(count, 1 << 20);
+  which.resize(most);
+  while (which.size() < 1 << 15) which.insert(which.end(), which.begin(), which.begin() + most);  // long enough to time
+  const double ns = ceiling_lines(memory, which.data(), int64_t(which.size()), write);
+  std::free(memory);
+  return ns;
 }
 
 int main() {
@@ -57,4 +191,11 @@ int main() {
                 fma_rate(threads), triad_rate(threads));
     if (all == 1) break;
   }
+  std::printf(
+      "random lines of 64 bytes, one thread, nanoseconds each (bytes that they lie in: read, read and written)\n");
+  for (int64_t kib : {16, 256, 1024, 2048, 8192, 16384, 98304, 131072})
+    std::printf("  %7lld KiB %6.2f %6.2f\n", static_cast<long long>(kib), random_lines(kib << 10, false),
+                random_lines(kib << 10, true));
+  std::printf("nanoseconds per number: exp %.3f, log %.3f, divide %.3f, running sum %.3f\n", ceiling_exp(),
+              ceiling_log(), ceiling_divide(), ceiling_scan());
 }

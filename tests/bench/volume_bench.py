@@ -1,12 +1,16 @@
 """Rates of the volume kernels on one thread against a floor: python tests/bench/volume_bench.py [--step SCENE]
 
-Nanoseconds per sample, forward and backward, processor time. The floor of a kernel is what its bytes and multiply-adds
-would take at the machine's ceilings (docs/performance.md; `ceilings.cpp` measures them), whichever takes longer:
+Nanoseconds of processor time per sample, forward and backward. A floor is what the machine itself would take, measured
+in the same run (``ceilings.py``), so that other work on the machine slows both. It is the greater of
 
-- lookups: every cache line that a ray needs is fetched once (and for the gradient fetched and written back); counted
-  from the very points that are looked up;
-- networks: the multiply-adds of the products, three times as many backward (the hidden layers are computed again);
-- marching and compositing: each sample's inputs read and outputs written once, some 40 operations for its exponentials.
+- memory: the cache lines that each ray needs of a table, each once, in the order of the rays, from where they really
+  lie (read; for gradients read and written back; asked for ahead, nothing computed with them), and inputs and outputs
+  as a stream; the two share the way to memory and are added;
+- arithmetic: multiply-adds, exponentials, logarithms, divisions and running sums that the formulas cannot do without,
+  at the rate of a loop that does nothing else. It can go on while memory is awaited, so it is not added.
+
+"of stream" is the ratio to an older floor that takes every line for part of a stream at 23.5 GB/s, multiply-adds at 117
+GFlop/s and some 40 operations for a sample's exponentials, and is the same on every machine.
 
 With --step, a step of `dvgo` on a scene: which torch operations it contains and what share of it they take.
 """
@@ -16,23 +20,24 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from ceilings import LINE, Ceilings, corners, dense, hashed, lines_of
 from torch import Tensor
 
 from recon.ops import grid, march, mlp
 from recon.ops.native import native
 
-FMA_PER_NS = 58.5  # 117 GFlop/s, one thread
+FMA_PER_NS = 58.5  # of the older floor: 117 GFlop/s, one thread
 BYTES_PER_NS = 23.5
-LINE = 64
 RAYS, PER_RAY = 600, 100
 
 
-def best(run: Callable[[], object], repeats: int = 7) -> float:
+def best(run: Callable[[], object], repeats: int = 9) -> float:
     """Shortest processor time of a call in seconds."""
     run()
     times = []
@@ -49,111 +54,155 @@ def points(generator: torch.Generator) -> Tensor:
     return (start + (end - start) * torch.linspace(0, 1, PER_RAY)[None, :, None]).reshape(-1, 3).contiguous()
 
 
-def corners(u: Tensor, size: tuple[int, ...]) -> Tensor:
-    """[n, 2^d] numbers of the nodes around points u [n, d] of a grid of ``size`` nodes."""
-    most = torch.tensor(size) - 1
-    low = (u * most).long().clamp(min=0).minimum(most - 1)
-    out = torch.zeros(len(u), 1, dtype=torch.long)
-    for axis, n in enumerate(size):
-        out = (out[:, :, None] * n + torch.stack([low[:, axis], low[:, axis] + 1], dim=1)[:, None]).flatten(1)
-    return out
+class Floor(NamedTuple):
+    """Nanoseconds per sample: of this machine now, and the older one."""
 
-
-def lines_per_sample(nodes: Tensor, bytes_per_node: int) -> float:
-    """Cache lines that a ray fetches for ``nodes`` [n, k], over its samples."""
-    first = nodes * bytes_per_node // LINE
-    last = (nodes * bytes_per_node + bytes_per_node - 1) // LINE
-    touched = torch.cat([first + i for i in range(int((last - first).max()) + 1)], dim=1)
-    touched = torch.minimum(touched, last.repeat(1, touched.shape[1] // last.shape[1]))
-    rays = touched.view(RAYS, -1)
-    return sum(len(r.unique()) for r in rays) / len(nodes)
+    now: float
+    stream: float
 
 
 class Table:
     def __init__(self, samples: int) -> None:
         self.samples = samples
-        print(f"{'ns per sample':26}{'forward':>9}{'floor':>8}{'ratio':>7}{'backward':>11}{'floor':>8}{'ratio':>7}")
+        side = f"{'floor':>8}{'ratio':>7}{'of stream':>11}"
+        print(f"{'ns per sample':26}{'forward':>9}{side}{'backward':>11}{side}")
 
-    def row(self, name: str, make: Callable[[], Tensor], floor: float, floor_back: float) -> None:
-        """``make`` computes the forward pass; floors in ns per sample."""
-        out = make()
-        g = torch.ones_like(out)
-        forward = best(make) / self.samples * 1e9
-        if not out.requires_grad:
-            print(f"{name:26}{forward:9.1f}{floor:8.2f}{forward / floor:7.1f}")
-            return
-        back = best(lambda: make().backward(g)) / self.samples * 1e9 - forward
-        print(f"{name:26}{forward:9.1f}{floor:8.2f}{forward / floor:7.1f}"
-              f"{back:11.1f}{floor_back:8.2f}{back / floor_back:7.1f}")
+    def row(self, name: str, make: Callable[[], Tensor], floor: Callable[[], Floor],
+            floor_back: Callable[[], Floor] | None = None) -> None:
+        """``make`` computes the forward pass; floors are measured after it."""
+
+        def timed(run: Callable[[], object], under: Callable[[], Floor]) -> str:
+            ns, low = best(run) / self.samples * 1e9, under()
+            return f"{ns:9.1f}{low.now:8.2f}{ns / low.now:7.1f}{ns / low.stream:11.1f}"
+
+        line = f"{name:26}{timed(make, floor)}"
+        if floor_back:
+            out = make()
+            g = torch.ones_like(out)
+            line += "  " + timed(lambda: out.backward(g, retain_graph=True), floor_back)
+        print(line, flush=True)
 
 
-def lookup_floors(lines: float, fma: float, out_bytes: float) -> tuple[float, float]:
-    """Forward and backward: lines fetched; fetched and written back; positions and outputs as a stream."""
-    stream = 12 + out_bytes
-    return (max((lines * LINE + stream) / BYTES_PER_NS, fma / FMA_PER_NS),
-            max((2 * lines * LINE + stream) / BYTES_PER_NS, fma / FMA_PER_NS))
+def lookup(table: Table, ceilings: Ceilings, name: str, make: Callable[[], Tensor], parts: list[tuple[Tensor, Tensor]],
+           fma: float, out_bytes: float, old_lines: float, *, read_back: bool = False) -> None:
+    """A row of a lookup. parts: tensors and the lines of them that are needed; ``read_back``: the backward pass reads
+    the values, too."""
+    n, stream = table.samples, 12 + out_bytes
+
+    def floor(ns: float, old: float) -> Floor:
+        return Floor(max(ns / n + stream * ceilings.byte, fma * ceilings.fma),
+                     max((old * LINE + stream) / BYTES_PER_NS, fma / FMA_PER_NS))
+
+    def read() -> float:
+        return sum(ceilings.lines(values.detach(), lines, write=False) for values, lines in parts)
+
+    def written() -> float:
+        gradients = [(values.grad, lines) for values, lines in parts]
+        return sum(ceilings.lines(g, lines, write=True) for g, lines in gradients if g is not None)
+
+    table.row(name, make, lambda: floor(read(), old_lines),
+              lambda: floor(written() + (read() if read_back else 0.0), 2 * old_lines))
+
+
+def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
+    size, n = (126, 126, 126), table.samples
+
+    def needed(values: Tensor, rows: Tensor, bytes_per_row: int) -> Tensor:
+        return lines_of(rows, bytes_per_row, PER_RAY, values.data_ptr() % LINE)
+
+    def counted(rows: Tensor, bytes_per_row: int) -> float:
+        return len(lines_of(rows, bytes_per_row, PER_RAY)) / n
+
+    for channels in (1, 12, 16):
+        values = torch.randn(*size, channels, requires_grad=True)
+        rows, width = dense(corners(u, size), size), 4 * channels
+        lookup(table, ceilings, f"trilinear, {channels} channel{'s' * (channels > 1)}",
+               partial(grid.trilinear, values, u), [(values, needed(values, rows, width))], 8 * channels, width,
+               counted(rows, width))
+    planes, factor = torch.randn(3, 126, 126, 24, requires_grad=True), torch.randn(3, 126, 24, requires_grad=True)
+    across = [dense(corners(u[:, [(k + 1) % 3, (k + 2) % 3]], size[:2]), size[:2]) for k in range(3)]
+    lines = torch.cat([needed(planes, rows + k * 126 * 126, 96) for k, rows in enumerate(across)])
+    lookup(table, ceilings, "vector-matrix, rank 24", lambda: grid.vector_matrix(planes, factor, u), [(planes, lines)],
+           3 * 24 * 8, 4 * 72, sum(counted(rows, 96) for rows in across), read_back=True)
+    count = 1 << 17
+    slots = torch.randn(8, count, 4, requires_grad=True)
+    sides = [round(16 * 16 ** (i / 7)) for i in range(8)]
+    level_rows = [dense(corners(u, (s, s, s)), (s, s, s)) if s**3 <= count else hashed(corners(u, (s, s, s)), count)
+                  for s in sides]
+    lines = torch.cat([needed(slots, rows + level * count, 16) for level, rows in enumerate(level_rows)])
+    # The older floor took a hash to scatter nodes over lines of their own; neighbours along x share one mostly.
+    old = sum(counted(dense(corners(u, (s, s, s)), (s, s, s)), 16 if s**3 <= count else LINE) for s in sides)
+    lookup(table, ceilings, "hash, 8 levels x 4", lambda: grid.hash_grid(slots, sides, u), [(slots, lines)], 8 * 32,
+           128, old)
 
 
 def kernels() -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator, ceilings = torch.Generator().manual_seed(0), Ceilings()
     u = points(generator)
+    print(f"one thread now: {2 / ceilings.fma:.0f} GFlop/s, {1 / ceilings.byte:.1f} GB/s in a row; ns per number: "
+          f"exp {ceilings.exp:.2f}, log {ceilings.log:.2f}, division {ceilings.divide:.2f}, "
+          f"running sum {ceilings.scan:.2f}")
     table = Table(len(u))
-    nodes = corners(u, (126, 126, 126))
-    for channels in (1, 12, 16):
-        values = torch.randn(126, 126, 126, channels, requires_grad=True)
-        floors = lookup_floors(lines_per_sample(nodes, 4 * channels), 8 * channels, 4 * channels)
-        table.row(f"trilinear, {channels} channels", lambda v=values: grid.trilinear(v, u), *floors)
-    planes, factor = torch.randn(3, 126, 126, 24, requires_grad=True), torch.randn(3, 126, 24, requires_grad=True)
-    lines = sum(lines_per_sample(corners(u[:, [(axis + 1) % 3, (axis + 2) % 3]], (126, 126)), 96) for axis in range(3))
-    table.row("vector-matrix, rank 24", lambda: grid.vector_matrix(planes, factor, u),
-              *lookup_floors(lines, 3 * 24 * 8, 4 * 72))
-    slots = torch.randn(8, 1 << 17, 4, requires_grad=True)
-    sides = [round(16 * 16 ** (i / 7)) for i in range(8)]
-    # A hash scatters what does not fit: the nodes of a fine level share no lines.
-    lines = sum(lines_per_sample(corners(u, (n, n, n)), 16 if n**3 <= 1 << 17 else LINE) for n in sides)
-    table.row("hash, 8 levels x 4", lambda: grid.hash_grid(slots, sides, u), *lookup_floors(lines, 8 * 32, 128))
-    networks(table, len(u), generator)
-    marching(table, generator)
+    marching(table, ceilings, generator)
+    lookups(table, ceilings, u)
+    networks(table, ceilings, len(u), generator)
     a, b = torch.randn(6144, 128), torch.randn(128, 128)
     seconds = best(lambda: a @ b)
     print(f"torch's matrix product, 128 wide: {2e-9 * 6144 * 128 * 128 / seconds:.1f} GFlop/s")
 
 
-def networks(table: Table, n: int, generator: torch.Generator) -> None:
+def networks(table: Table, ceilings: Ceilings, n: int, generator: torch.Generator) -> None:
+    """The multiply-adds of the products, three times as many backward (the hidden layers are computed again)."""
+
+    def floor(fma: float) -> Floor:
+        return Floor(fma * ceilings.fma, fma / FMA_PER_NS)
+
     for sizes in ([39, 64, 3], [39, 64, 64, 3], [39, 128, 128, 3]):
         parameters = mlp.initial(sizes, generator).requires_grad_()
         x = torch.randn(n, sizes[0], generator=generator, requires_grad=True)
         fma = float(sum(a * b for a, b in pairwise(sizes)))
         table.row("network " + "-".join(map(str, sizes)),
-                  lambda p=parameters, x=x, s=sizes: mlp.mlp(p, s, x, squash=True), fma / FMA_PER_NS,
-                  3 * fma / FMA_PER_NS)
+                  partial(mlp.mlp, parameters, sizes, x, squash=True), partial(floor, fma), partial(floor, 3 * fma))
 
 
-def marching(table: Table, generator: torch.Generator) -> None:
-    n = table.samples
+def marching(table: Table, ceilings: Ceilings, generator: torch.Generator) -> None:
+    n, c = table.samples, ceilings
     raw = torch.randn(n, generator=generator).requires_grad_()
     offsets = torch.arange(0, n + 1, PER_RAY, dtype=torch.int32)
     t = torch.rand(RAYS, PER_RAY, generator=generator).sort(1).values.reshape(-1)
     index = torch.arange(0, n, 3, dtype=torch.int32)
     colour = torch.rand(len(index), 3, generator=generator)
+
+    def floor(bytes_of: float, operations: float, old_operations: float = 40) -> Floor:
+        return Floor(max(bytes_of * c.byte, operations), max(bytes_of / BYTES_PER_NS, old_operations / FMA_PER_NS))
+
+    # softplus is an exponential and a logarithm (its slope a division), opacity an exponential, the distance of the
+    # distortion a division; transmittance, weights and weighted distances before a sample are running sums.
+    opacity = 2 * c.exp + c.log
     table.row("compositing", lambda: march.composite(raw, colour, t, offsets, index, torch.ones(3), delta=0.5,
                                                      shift=-3.0).rgb,
-              max(14 / BYTES_PER_NS, 40 / FMA_PER_NS), max(22 / BYTES_PER_NS, 60 / FMA_PER_NS))
+              lambda: floor(14, opacity + c.divide + 3 * c.scan + 20 * c.fma),
+              lambda: floor(22, opacity + c.divide + 2 * c.scan + 20 * c.fma, 60))
     table.row("weights", lambda: march.weights(raw, offsets, delta=0.5, shift=-3.0),
-              max(8 / BYTES_PER_NS, 40 / FMA_PER_NS), 1.0)
+              lambda: floor(8, opacity + c.scan + 8 * c.fma))
     origin = torch.tensor([[0.0, 0.0, -3.0]]).repeat(RAYS, 1)
     aim = torch.rand(RAYS, 3, generator=generator) * 1.6 - 0.8
     direction = torch.nn.functional.normalize(aim - origin, dim=1)
-    box, cells = torch.tensor([-1.0, -1, -1, 1, 1, 1, 0]), torch.zeros(96, 96, 96, dtype=torch.uint8)
-    step = 2.0 / PER_RAY
+    box, step = torch.tensor([-1.0, -1, -1, 1, 1, 1, 0]), 2.0 / PER_RAY
 
-    def walk() -> Tensor:
-        return march.sample(origin, direction, torch.full((RAYS,), 0.5), box, cells, near=0.05, far=100.0,
-                            step=step).t
+    def walk(cells: Tensor) -> Tensor:
+        return march.sample(origin, direction, torch.full((RAYS,), 0.5), box, cells, near=0.05, far=100.0, step=step).t
 
+    full = torch.zeros(96, 96, 96, dtype=torch.uint8)
     found = Table.__new__(Table)
-    found.samples = len(walk())
-    found.row("samples on rays", walk, 16 / BYTES_PER_NS, 1.0)
+    found.samples = len(walk(full))
+    found.row("samples on rays", partial(walk, full), lambda: floor(16, 40 * c.fma, 0))
+    # A thin sphere: most of the way is empty.
+    at = torch.linspace(-1, 1, 96)
+    radius = (at[:, None, None].square() + at[:, None].square() + at.square()).sqrt()
+    cells = march.distances((radius - 0.7).abs() < 0.03)
+    print(f"samples on rays through a thin sphere: {best(lambda: walk(cells)) / RAYS * 1e9:.0f} ns per ray, "
+          f"{len(walk(cells)) / RAYS:.1f} samples on each")
 
 
 def step(scene: Path) -> None:

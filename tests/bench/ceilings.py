@@ -1,0 +1,107 @@
+"""The ceilings of this machine, by ``ceilings.cpp`` as a library, and the cache lines that lookups need."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LINE = 64
+
+
+class Ceilings:
+    """Nanoseconds on one thread, measured when asked for first: what is measured beside them suffers alike from other
+    work on the machine."""
+
+    def __init__(self) -> None:
+        source, folder = Path(__file__).with_name("ceilings.cpp"), Path(tempfile.mkdtemp())
+        subprocess.run(["g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o",
+                        str(folder / "ceilings.so")], check=True)
+        self._library = ctypes.CDLL(str(folder / "ceilings.so"))
+
+    def _measure(self, name: str) -> float:
+        function = getattr(self._library, f"ceiling_{name}")
+        function.restype = ctypes.c_double
+        return float(function())
+
+    @cached_property
+    def fma(self) -> float:
+        """A multiply-add."""
+        return self._measure("fma")
+
+    @cached_property
+    def byte(self) -> float:
+        """A byte that is read or written in a row."""
+        return self._measure("stream")
+
+    @cached_property
+    def exp(self) -> float:
+        """An exponential."""
+        return self._measure("exp")
+
+    @cached_property
+    def log(self) -> float:
+        """A logarithm."""
+        return self._measure("log")
+
+    @cached_property
+    def divide(self) -> float:
+        """A division."""
+        return self._measure("divide")
+
+    @cached_property
+    def scan(self) -> float:
+        """A number of a running sum."""
+        return self._measure("scan")
+
+    def lines(self, memory: Tensor, lines: Tensor, *, write: bool) -> float:
+        """All of ``lines`` of ``memory`` one after another, read (and written), nothing else done; in all, not each."""
+        base = memory.data_ptr() // LINE * LINE
+        which = lines.to(torch.int32).contiguous()
+        function = self._library.ceiling_lines
+        function.restype = ctypes.c_double
+        each = function(ctypes.c_void_p(base), ctypes.c_void_p(which.data_ptr()), ctypes.c_int64(len(which)),
+                        ctypes.c_int(write))
+        return float(each) * len(which)
+
+
+def corners(u: Tensor, size: tuple[int, ...]) -> Tensor:
+    """[n, 2^d, d] nodes around points u [n, d] in 0..1 of a grid of ``size`` nodes."""
+    most = torch.tensor(size) - 1
+    low = (u * most).long().clamp(min=0).minimum(most - 1)
+    d = len(size)
+    bits = torch.tensor([[k >> axis & 1 for axis in range(d)] for k in range(1 << d)])
+    return low[:, None] + bits
+
+
+def dense(node: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Numbers of nodes [n, k, d] of a grid whose last axis is the nearest in memory."""
+    out = torch.zeros_like(node[..., 0])
+    for axis, n in enumerate(size):
+        out = out * n + node[..., axis]
+    return out
+
+
+def hashed(node: Tensor, slots: int) -> Tensor:
+    """Slots of nodes [n, k, 3] of a hash grid (slot_of in cuda/grid/grid.h)."""
+    x, y, z = node.unbind(-1)
+    return (x ^ (y * 2654435761 & 0xFFFFFFFF) ^ (z * 805459861 & 0xFFFFFFFF)) & (slots - 1)
+
+
+def lines_of(rows: Tensor, bytes_per_row: int, per_ray: int, offset: int = 0) -> Tensor:
+    """Cache lines that rays need, each once per ray, as a ray meets them: rows [n, k] of a table that begins ``offset``
+    bytes behind the start of a line; ``per_ray`` neighbours of the n are one ray."""
+    first = (rows * bytes_per_row + offset) // LINE
+    last = (rows * bytes_per_row + offset + bytes_per_row - 1) // LINE
+    all_lines = torch.stack([torch.minimum(first + i, last) for i in range(int((last - first).max()) + 1)], dim=2)
+    found = []
+    for ray in all_lines.view(len(rows) // per_ray, -1).numpy():
+        _, at = np.unique(ray, return_index=True)
+        found.append(ray[np.sort(at)])
+    return torch.from_numpy(np.concatenate(found))
