@@ -12,11 +12,11 @@ template <class S>
 using S1 = array<const S>;
 
 template <class T>
-nb::object owned(std::vector<T>&& values, size_t rows, size_t columns) {
-  auto* kept = new std::vector<T>(std::move(values));
-  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+nb::object owned(std::unique_ptr<T[]>& values, size_t rows, size_t columns) {
+  T* data = values.release();
+  nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
   const size_t shape[2] = {rows, columns};
-  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), columns ? 2 : 1, shape, owner));
+  return nb::cast(nb::ndarray<nb::numpy, T>(data, columns ? 2 : 1, shape, owner));
 }
 
 nb::tuple sample(array<const float> origin, array<const float> direction, array<const float> offset,
@@ -29,9 +29,8 @@ nb::tuple sample(array<const float> origin, array<const float> direction, array<
     found = march::sample_rays(origin.data(), direction.data(), offset.data(), int64_t(offset.size()), d, grid, near,
                                far, step);
   }
-  const size_t m = found.t.size();
-  return nb::make_tuple(owned(std::move(found.position), m, 3), owned(std::move(found.t), m, 0),
-                        owned(std::move(found.offsets), offset.size() + 1, 0));
+  const size_t m = size_t(found.count);
+  return nb::make_tuple(owned(found.position, m, 3), owned(found.t, m, 0), owned(found.offsets, offset.size() + 1, 0));
 }
 
 void distances(array<uint8_t> cells) { march::distance_to_occupied(cells.data(), march::check_cells(cells).size); }

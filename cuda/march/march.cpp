@@ -1,54 +1,90 @@
-// CPU driver: opacities in packs over the samples of a group of rays, then a plain walk along each ray.
+// CPU driver: what depends on one sample alone in packs over the samples of some rays, then along each ray a pack of
+// neighbouring samples at a time, what lies before and behind them by running sums over the lanes.
 #include "march/march.h"
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "core/pack.h"
 #include "core/parallel.h"
 #include "march/march_cpu.h"
+#include "march/scan.h"
 
 namespace recon::march {
 
 namespace {
 
-constexpr int64_t kRays = 256;  // rays that are handled together
+constexpr int64_t kRays = 256;     // rays that are one piece of work
+constexpr int64_t kSamples = 768;  // samples that are handled together: what is kept of them stays in the nearest cache
+constexpr int L = kLanes;
 
 template <class S>
-struct lanes_of {
-  using type = pack<S, kLanes>;
+using lanes_of = pack<S, L>;
+
+// Numbers for samples, with room for packs that begin at any of them.
+template <class S>
+struct row {
+  std::vector<S> values;
+  S* sized(int64_t n) {
+    if (int64_t(values.size()) < n + 2 * L) values.resize(n + 2 * L);
+    return values.data() + L;
+  }
 };
 
-// alpha, exp(-tau) and d tau / d raw of samples [from, to).
-template <class S>
-void opacities(const S* raw, int64_t from, int64_t to, S delta, S shift, std::vector<S>& alpha, std::vector<S>& through,
-               std::vector<S>* slope) {
-  using P = typename lanes_of<S>::type;
-  constexpr int L = kLanes;
-  const int64_t n = to - from, padded = (n + L - 1) / L * L;
-  alpha.resize(padded);
-  through.resize(padded);
-  if (slope) slope->resize(padded);
-  for (int64_t i = 0; i < n; i += L) {
-    S in[L];
-    for (int k = 0; k < L; ++k) in[k] = raw[from + (i + k < n ? i + k : n - 1)];
-    P d, e;
-    const P tau = softplus(load<P>(in) + P(shift), d) * P(delta);
-    store(&alpha[i], opacity(tau, e));
-    store(&through[i], e);
-    if (slope) store(&(*slope)[i], d * P(delta));
+// Calls body(first, last ray) for rays that have about kSamples samples together.
+template <class Body>
+void in_turns(const int32_t* offsets, int64_t first, int64_t last, const Body& body) {
+  while (first < last) {
+    int64_t to = first + 1;
+    while (to < last && offsets[to + 1] - offsets[first] <= kSamples) ++to;
+    body(first, to);
+    first = to;
   }
 }
 
-// First chosen sample of every ray.
-std::vector<int64_t> first_chosen(const int32_t* offsets, int64_t rays, const int32_t* index, int64_t chosen) {
-  std::vector<int64_t> first(rays + 1);
-  int64_t k = 0;
-  for (int64_t r = 0; r <= rays; ++r) {
-    while (k < chosen && index[k] < offsets[r]) ++k;
-    first[r] = k;
+// alpha, exp(-tau) and d tau / d raw of samples [from, to).
+template <class S>
+void opacities(const S* raw, int64_t from, int64_t to, S delta, S shift, S* alpha, S* through, S* slope) {
+  using P = lanes_of<S>;
+  for (int64_t i = 0; i < to - from; i += L) {
+    const int count = int(std::min<int64_t>(L, to - from - i));
+    P d, e;
+    const P in = count == L ? load<P>(raw + from + i) : load_part<P>(raw + from + i, count);
+    const P tau = softplus(in + P(shift), d) * P(delta);
+    store(alpha + i, opacity(tau, e));
+    store(through + i, e);
+    if (slope) store(slope + i, d * P(delta));
   }
-  return first;
+}
+
+// Distances of samples [from, to) as the distortion sees them.
+template <class S>
+void places(const S* t, int64_t from, int64_t to, S* place) {
+  using P = lanes_of<S>;
+  for (int64_t i = 0; i < to - from; i += L)
+    store(place + i, bent(load_part<P>(t + from + i, int(std::min<int64_t>(L, to - from - i)), S(1))));
+}
+
+template <class P>
+mask_of<P> lanes_below(int64_t count) {  // lanes 0 .. count - 1
+  return from_bits<P>(count >= L ? (1u << L) - 1 : count > 0 ? (1u << count) - 1 : 0);
+}
+
+// Widths of samples i .. of a ray [begin, end), from their places.
+template <class P, class S = scalar_of<P>>
+P widths(const S* place, int64_t i, int64_t begin, int64_t end) {
+  const P here = load<P>(place + i), none(0);
+  const auto first = lanes_below<P>(i == begin), before_last = lanes_below<P>(end - 1 - i);
+  const P before = select(first, none, here - load<P>(place + i - 1));
+  const P after = select(before_last, load<P>(place + i + 1) - here, none);
+  // The last one has no gap behind it: both arguments of the smaller one are then the gap before it.
+  return recon::min(select(first, after, before), select(before_last, after, before));
+}
+
+// One past the last of the chosen samples that lie before sample `to`.
+int64_t chosen_before(const int32_t* index, int64_t chosen, int64_t to) {
+  return std::lower_bound(index, index + chosen, to) - index;
 }
 
 }  // namespace
@@ -74,118 +110,235 @@ void distance_to_occupied(uint8_t* cells, const int* size) {
     }
 }
 
+namespace {
+
+// The samples of some rays, one after another; room() makes space for more without filling it.
+struct found_samples {
+  std::unique_ptr<float[]> t, position;
+  int64_t count = 0, capacity = 0;
+  void room(int64_t more) {
+    if (count + more <= capacity) return;
+    found_samples larger;
+    larger.capacity = std::max<int64_t>(2 * capacity, count + more + 4096);
+    larger.t.reset(new float[larger.capacity]);
+    larger.position.reset(new float[3 * larger.capacity]);
+    std::copy_n(t.get(), count, larger.t.get());
+    std::copy_n(position.get(), 3 * count, larger.position.get());
+    larger.count = count;
+    std::swap(*this, larger);
+  }
+};
+
+// The samples of a ray where nothing lies outside of the box, a pack of them looked up at once: as walk() finds them.
+void walk_lanes(const line& ray, const span& s, const occupancy& grid, found_samples& out) {
+  alignas(64) float t[L], u[3][L];
+  alignas(64) int32_t cell[L];
+  for (int k = 0; k < ray.count;) {
+    for (int j = 0; j < L; ++j) {
+      t[j] = ray.t(k + j);
+      for (int i = 0; i < 3; ++i) u[i][j] = ray.unit(i, t[j]);
+      cell[j] = cell_of(grid, u[0][j], u[1][j], u[2][j]);
+    }
+    const int left = std::min(L, ray.count - k);
+    int valid = 0;
+    while (valid < left && t[valid] < s.end) ++valid;
+    if (!valid) return;
+    out.room(L);
+    float *to_t = out.t.get() + out.count, *to_u = out.position.get() + 3 * out.count;
+    int n = 0, away = 0;
+    for (int j = 0; j < valid; ++j) {  // without a branch: what is not kept is written over
+      away = grid.cells[cell[j]];
+      to_t[n] = t[j];
+      for (int i = 0; i < 3; ++i) to_u[3 * n + i] = held_inside(u[i][j]);
+      n += away == 0;
+    }
+    out.count += n;
+    if (valid < L) return;
+    k += L - 1 + int(std::min(steps_over(away, s.reach, ray.step), 1e9f));
+  }
+}
+
+}  // namespace
+
 samples sample_rays(const float* origin, const float* direction, const float* offset, int64_t n,
                     const domain<float>& box, const occupancy& grid, float near, float far, float step) {
   const int64_t groups = (n + kRays - 1) / kRays;
-  std::vector<samples> parts(groups);
-  std::vector<int32_t> counts(n);
+  std::vector<found_samples> parts(groups);
+  samples all;
+  all.offsets.reset(new int32_t[n + 1]);
+  all.offsets[0] = 0;
   parallel_for(groups, [&](int64_t g) {
-    samples& out = parts[g];
+    found_samples& out = parts[g];
     for (int64_t r = g * kRays; r < std::min(n, (g + 1) * kRays); ++r) {
-      const size_t before = out.t.size();
-      walk(origin + 3 * r, direction + 3 * r, offset[r], box, grid, near, far, step, [&](float t, const float* u) {
-        out.t.push_back(t);
-        out.position.insert(out.position.end(), u, u + 3);
-      });
-      counts[r] = int32_t(out.t.size() - before);
+      const float *o = origin + 3 * r, *d = direction + 3 * r;
+      const int64_t before = out.count;
+      if (box.margin > 0) {
+        walk(o, d, offset[r], box, grid, near, far, step, [&](float t, const float* u) {
+          out.room(1);
+          out.t[out.count] = t;
+          std::copy(u, u + 3, out.position.get() + 3 * out.count++);
+        });
+      } else {
+        const span s = span_of(o, d, offset[r], box, grid, near, far, step);
+        walk_lanes(line(o, d, s, box, step), s, grid, out);
+      }
+      all.offsets[r + 1] = int32_t(out.count - before);
     }
   });
-  samples all;
-  all.offsets.resize(n + 1);
-  for (int64_t r = 0; r < n; ++r) all.offsets[r + 1] = all.offsets[r] + counts[r];
-  all.t.reserve(all.offsets[n]);
-  all.position.reserve(3 * int64_t(all.offsets[n]));
-  for (const samples& part : parts) {
-    all.t.insert(all.t.end(), part.t.begin(), part.t.end());
-    all.position.insert(all.position.end(), part.position.begin(), part.position.end());
-  }
+  for (int64_t r = 0; r < n; ++r) all.offsets[r + 1] += all.offsets[r];
+  all.count = all.offsets[n];
+  all.t.reset(new float[all.count]);
+  all.position.reset(new float[3 * all.count]);
+  parallel_for(groups, [&](int64_t g) {
+    const found_samples& part = parts[g];
+    const int64_t at = all.offsets[g * kRays];
+    std::copy_n(part.t.get(), part.count, all.t.get() + at);
+    std::copy_n(part.position.get(), 3 * part.count, all.position.get() + 3 * at);
+  });
   return all;
 }
 
 template <class S>
 void weights(const S* raw, const int32_t* offsets, int64_t rays, S delta, S shift, S end, S* weight) {
+  using P = lanes_of<S>;
   parallel_ranges(rays, kRays, [&](int64_t first, int64_t last) {
-    std::vector<S> alpha, through;
-    const int64_t from = offsets[first];
-    opacities<S>(raw, from, offsets[last], delta, shift, alpha, through, nullptr);
-    for (int64_t r = first; r < last; ++r) {
-      S T = 1;
-      for (int64_t i = offsets[r]; i < offsets[r + 1]; ++i) {
-        weight[i] = T < end ? S(0) : T * alpha[i - from];
-        T *= through[i - from];
+    row<S> rows[2];
+    in_turns(offsets, first, last, [&](int64_t r0, int64_t r1) {
+      const int64_t from = offsets[r0], n = offsets[r1] - from;
+      S *alpha = rows[0].sized(n), *through = rows[1].sized(n);
+      opacities<S>(raw, from, offsets[r1], delta, shift, alpha, through, nullptr);
+      for (int64_t r = r0; r < r1; ++r) {
+        P T(1);
+        for (int64_t i = offsets[r] - from, to = offsets[r + 1] - from; i < to; i += L) {
+          const int count = int(std::min<int64_t>(L, to - i));
+          const P behind = T * products_before(load<P>(through + i)), before = from_before<1>(behind, T);
+          store_part(weight + from + i, select(before < P(end), P(0), before * load<P>(alpha + i)), count);
+          T = last_lane(behind);
+        }
       }
-    }
+    });
   });
 }
 
 template <class S>
 void composite(const S* raw, const S* t, const int32_t* offsets, int64_t rays, const S* colour, const int32_t* index,
                int64_t chosen, const S* background, S delta, S shift, S* rgb, S* depth, S* T, S* distortion) {
-  const auto first_of = first_chosen(offsets, rays, index, chosen);
+  using P = lanes_of<S>;
   parallel_ranges(rays, kRays, [&](int64_t first, int64_t last) {
-    std::vector<S> alpha, through;
-    const int64_t from = offsets[first];
-    opacities<S>(raw, from, offsets[last], delta, shift, alpha, through, nullptr);
-    for (int64_t r = first; r < last; ++r) {
-      ray_sums<S> sums;
-      int64_t k = first_of[r];
-      for (int64_t i = offsets[r]; i < offsets[r + 1]; ++i) {
-        const S* c = k < chosen && index[k] == i ? colour + 3 * k++ : nullptr;
-        blend(sums, alpha[i - from], through[i - from], c, t[i], bent(t[i]), width(t, i, offsets[r], offsets[r + 1]));
+    row<S> rows[4];
+    int64_t k = chosen_before(index, chosen, offsets[first]);
+    in_turns(offsets, first, last, [&](int64_t r0, int64_t r1) {
+      const int64_t from = offsets[r0], n = offsets[r1] - from;
+      S *alpha = rows[0].sized(n), *through = rows[1].sized(n), *place = rows[2].sized(n), *w = rows[3].sized(n);
+      opacities<S>(raw, from, offsets[r1], delta, shift, alpha, through, nullptr);
+      places(t, from, offsets[r1], place);
+      for (int64_t r = r0; r < r1; ++r) {
+        const int64_t begin = offsets[r] - from, to = offsets[r + 1] - from;
+        ray_sums<P> sums;  // lane by lane, and what lies before each lane's sample
+        P T_before(1), weight(0), weighted(0);
+        for (int64_t i = begin; i < to; i += L) {
+          const auto there = lanes_below<P>(to - i);
+          const P a = select(there, load<P>(alpha + i), P(0)), e = select(there, load<P>(through + i), P(1));
+          const P s = load<P>(place + i), behind = T_before * products_before(e);
+          sums.T = from_before<1>(behind, T_before);
+          const P mine = sums.T * a, all = weight + sums_before(mine), all_placed = weighted + sums_before(mine * s);
+          sums.weight = from_before<1>(all, weight);
+          sums.weighted = from_before<1>(all_placed, weighted);
+          const P* none = nullptr;
+          const P distance = load_part<P>(t + from + i, int(std::min<int64_t>(L, to - i)));
+          store(w + i, blend(sums, a, e, none, distance, s, widths<P>(place, i, begin, to)));
+          T_before = last_lane(behind);
+          weight = last_lane(all);
+          weighted = last_lane(all_placed);
+        }
+        S colours[3] = {};
+        for (; k < chosen && index[k] < offsets[r + 1]; ++k)
+          for (int c = 0; c < 3; ++c) colours[c] += w[index[k] - from] * colour[3 * k + c];
+        S left[L];
+        store(left, T_before);
+        for (int c = 0; c < 3; ++c) rgb[3 * r + c] = colours[c] + left[0] * background[c];
+        T[r] = left[0];
+        depth[r] = hsum(sums.depth);
+        distortion[r] = hsum(sums.distortion);
       }
-      for (int c = 0; c < 3; ++c) rgb[3 * r + c] = sums.rgb[c] + sums.T * background[c];
-      depth[r] = sums.depth;
-      T[r] = sums.T;
-      distortion[r] = sums.distortion;
-    }
+    });
   });
 }
+
+namespace {
+
+// Adds dL/dw of the distortion of samples [begin, to) of one ray.
+template <class P, class S = scalar_of<P>>
+void distortion_along(const S* w, const S* place, int64_t begin, int64_t to, S g, S* g_w) {
+  P all(0), all_s(0);
+  for (int64_t i = begin; i < to; i += L) {
+    const P mine = select(lanes_below<P>(to - i), load<P>(w + i), P(0));
+    all = all + mine;
+    all_s = all_s + mine * load<P>(place + i);
+  }
+  all = P(hsum(all)), all_s = P(hsum(all_s));
+  P before(0), s_before(0);
+  for (int64_t i = begin; i < to; i += L) {
+    const auto there = lanes_below<P>(to - i);
+    const P mine = select(there, load<P>(w + i), P(0)), s = load<P>(place + i);
+    const P with = before + sums_before(mine), s_with = s_before + sums_before(mine * s);
+    const P dw = distortion_backward(mine, s, widths<P>(place, i, begin, to), from_before<1>(with, before),
+                                     from_before<1>(s_with, s_before), all - with, all_s - s_with);
+    store(g_w + i, load<P>(g_w + i) + select(there, P(g) * dw, P(0)));
+    before = last_lane(with);
+    s_before = last_lane(s_with);
+  }
+}
+
+}  // namespace
 
 template <class S>
 void composite_backward(const S* raw, const S* t, const int32_t* offsets, int64_t rays, const S* colour,
                         const int32_t* index, int64_t chosen, const S* background, S delta, S shift, const S* g_rgb,
                         const S* g_T, const S* g_distortion, S* g_raw, S* g_colour) {
-  const auto first_of = first_chosen(offsets, rays, index, chosen);
+  using P = lanes_of<S>;
   parallel_ranges(rays, kRays, [&](int64_t first, int64_t last) {
-    std::vector<S> alpha, through, slope, w, g_w, behind;
-    const int64_t from = offsets[first];
-    opacities<S>(raw, from, offsets[last], delta, shift, alpha, through, &slope);
-    for (int64_t r = first; r < last; ++r) {
-      const int64_t begin = offsets[r], count = offsets[r + 1] - begin;
-      const S* g = g_rgb + 3 * r;
-      w.resize(count), g_w.assign(count, S(0)), behind.resize(count);
-      S T = 1, all = 0, all_s = 0;
-      int64_t k = first_of[r];
-      for (int64_t i = 0; i < count; ++i) {
-        w[i] = T * alpha[begin + i - from];
-        T *= through[begin + i - from];
-        behind[i] = T;
-        all += w[i];
-        all_s += w[i] * bent(t[begin + i]);
-        if (k < chosen && index[k] == begin + i) {
-          for (int c = 0; c < 3; ++c) {
-            g_w[i] += g[c] * colour[3 * k + c];
-            g_colour[3 * k + c] = g[c] * w[i];
-          }
-          ++k;
+    row<S> rows[7];
+    int64_t k = chosen_before(index, chosen, offsets[first]);
+    in_turns(offsets, first, last, [&](int64_t r0, int64_t r1) {
+      const int64_t from = offsets[r0], n = offsets[r1] - from;
+      S *alpha = rows[0].sized(n), *through = rows[1].sized(n), *slope = rows[2].sized(n), *w = rows[3].sized(n),
+        *g_w = rows[4].sized(n), *behind = rows[5].sized(n), *place = rows[6].sized(n);
+      opacities<S>(raw, from, offsets[r1], delta, shift, alpha, through, slope);
+      if (std::any_of(g_distortion + r0, g_distortion + r1, [](S g) { return g != 0; }))
+        places(t, from, offsets[r1], place);
+      std::fill(g_w, g_w + n + L, S(0));
+      for (int64_t r = r0; r < r1; ++r) {
+        const int64_t begin = offsets[r] - from, to = offsets[r + 1] - from;
+        const S* g = g_rgb + 3 * r;
+        P T(1);
+        for (int64_t i = begin; i < to; i += L) {
+          const auto there = lanes_below<P>(to - i);
+          const P e = select(there, load<P>(through + i), P(1)), after = T * products_before(e);
+          store(w + i, from_before<1>(after, T) * load<P>(alpha + i));
+          store(behind + i, after);
+          T = last_lane(after);
+        }
+        for (; k < chosen && index[k] < offsets[r + 1]; ++k) {
+          const int64_t i = index[k] - from;
+          const S *c = colour + 3 * k, mine = w[i];
+          g_w[i] = g[0] * c[0] + g[1] * c[1] + g[2] * c[2];
+          for (int j = 0; j < 3; ++j) g_colour[3 * k + j] = g[j] * mine;
+        }
+        if (g_distortion[r] != 0) distortion_along<P>(w, place, begin, to, g_distortion[r], g_w);
+        S left[L];
+        store(left, T);
+        P rest(left[0] * (g_T[r] + g[0] * background[0] + g[1] * background[1] + g[2] * background[2]));
+        for (int64_t i = begin + (to - begin - 1) / L * L; i >= begin; i -= L) {  // no sample: none
+          const auto there = lanes_below<P>(to - i);
+          const P gw = load<P>(g_w + i), added = select(there, load<P>(w + i) * gw, P(0));
+          const P all = rest + sums_behind(added);
+          const P g_tau = blend_backward(gw, load<P>(behind + i), from_behind<1>(all, rest));
+          store_part(g_raw + from + i, g_tau * load<P>(slope + i), int(std::min<int64_t>(L, to - i)));
+          rest = first_lane(all);
         }
       }
-      if (g_distortion[r] != 0) {
-        S before = 0, s_before = 0;
-        for (int64_t i = 0; i < count; ++i) {
-          const S s = bent(t[begin + i]), after = all - before - w[i], s_after = all_s - s_before - w[i] * s;
-          const S ds = width(t, begin + i, begin, begin + count);
-          g_w[i] += g_distortion[r] * distortion_backward(w[i], s, ds, before, s_before, after, s_after);
-          before += w[i];
-          s_before += w[i] * s;
-        }
-      }
-      S rest = T * (g_T[r] + g[0] * background[0] + g[1] * background[1] + g[2] * background[2]);
-      for (int64_t i = count - 1; i >= 0; --i) {
-        g_raw[begin + i] = blend_backward(g_w[i], behind[i], rest) * slope[begin + i - from];
-        rest += w[i] * g_w[i];
-      }
-    }
+    });
   });
 }
 

@@ -36,52 +36,103 @@ struct occupancy {
   int size[3];
 };
 
-// Calls body(t, unit position) for the samples of one ray: `step` apart in occupied cells, the first moved by `offset` in
-// 0..1. Outside the inner box of a contracted domain steps grow with the distance from its centre.
-template <class Body>
-RECON_HD void walk(const float* o, const float* d, float offset, const domain<float>& box, const occupancy& grid,
-                   float near, float far, float step, const Body& body) {
-  float t = near, end = far, reach = 1e30f;  // reach: world distance along the ray that crosses one cell
+// The cell that holds a unit position; outside of 0..1 the nearest.
+RECON_HD int cell_of(const occupancy& grid, float x, float y, float z) {
+  const int i = int(x * float(grid.size[0])), j = int(y * float(grid.size[1])), k = int(z * float(grid.size[2]));
+  const auto held = [](int c, int n) { return c < 0 ? 0 : c < n ? c : n - 1; };
+  return (held(i, grid.size[0]) * grid.size[1] + held(j, grid.size[1])) * grid.size[2] + held(k, grid.size[2]);
+}
+
+// Where a ray may have samples: t from `first` to before `end`; `reach`: the distance along the ray that crosses a cell.
+struct span {
+  float first, end, reach;
+};
+RECON_HD span span_of(const float* o, const float* d, float offset, const domain<float>& box, const occupancy& grid,
+                      float near, float far, float step) {
+  span s{near, far, 1e30f};
   for (int i = 0; i < 3; ++i) {
     const float extent = box.hi[i] - box.lo[i];
-    reach = min(reach, extent * (1 + box.margin) / (float(grid.size[i]) * max(abs(d[i]), 1e-9f)));
+    s.reach = min(s.reach, extent * (1 + box.margin) / (float(grid.size[i]) * max(abs(d[i]), 1e-9f)));
     if (box.margin > 0) continue;
     const float inverse = 1.0f / (abs(d[i]) < 1e-12f ? 1e-12f : d[i]);
     const float a = (box.lo[i] - o[i]) * inverse, b = (box.hi[i] - o[i]) * inverse;
-    t = max(t, min(a, b));
-    end = min(end, max(a, b));
+    s.first = max(s.first, min(a, b));
+    s.end = min(s.end, max(a, b));
   }
-  for (t += offset * step; t < end;) {
+  s.first += offset * step;
+  return s;
+}
+// Steps of length h that an empty cell allows, `away` cells from an occupied one.
+RECON_HD float steps_over(int away, float reach, float h) { return max(1.0f, ::floorf(float(away - 1) * reach / h)); }
+
+// A ray where nothing lies outside of the box: samples k = 0, 1, .. at equal steps, unit positions linear in t.
+struct line {
+  float first, step, at[3], slope[3];
+  int count;  // no more samples than that
+  RECON_HD line(const float* o, const float* d, const span& s, const domain<float>& box, float h)
+      : first(s.first), step(h) {
+    for (int i = 0; i < 3; ++i) {
+      slope[i] = d[i] / (box.hi[i] - box.lo[i]);
+      at[i] = (o[i] - box.lo[i]) / (box.hi[i] - box.lo[i]);
+    }
+    count = s.end > s.first ? int(min((s.end - s.first) / h, 1e9f)) + 2 : 0;
+  }
+  RECON_HD float t(int k) const { return first + float(k) * step; }
+  RECON_HD float unit(int i, float t) const { return at[i] + t * slope[i]; }
+};
+RECON_HD float held_inside(float u) { return max(0.0f, min(u, 1.0f)); }
+
+// Calls body(t, unit position) for the samples of one ray: `step` apart in occupied cells, the first moved by `offset`
+// in 0..1. Outside the inner box of a contracted domain steps grow with the distance from its centre.
+template <class Body>
+RECON_HD void walk(const float* o, const float* d, float offset, const domain<float>& box, const occupancy& grid,
+                   float near, float far, float step, const Body& body) {
+  const span s = span_of(o, d, offset, box, grid, near, far, step);
+  if (!(box.margin > 0)) {
+    const line ray(o, d, s, box, step);
+    for (int k = 0; k < ray.count;) {
+      const float t = ray.t(k), u[3] = {ray.unit(0, t), ray.unit(1, t), ray.unit(2, t)};
+      if (!(t < s.end)) break;
+      const int away = grid.cells[cell_of(grid, u[0], u[1], u[2])];
+      if (away == 0) {
+        const float inside[3] = {held_inside(u[0]), held_inside(u[1]), held_inside(u[2])};
+        body(t, inside);
+      }
+      k += int(min(steps_over(away, s.reach, step), 1e9f));
+    }
+    return;
+  }
+  for (float t = s.first; t < s.end;) {
     const float x[3] = {o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]};
     float u[3];
-    const float grown = step * max(unit_from_world(box, x, u), 1.0f);
-    const float h = box.margin > 0 ? grown : step;
-    int64_t cell = 0;
-    for (int i = 0; i < 3; ++i) {
-      const int c = int(u[i] * float(grid.size[i]));
-      cell = cell * grid.size[i] + (c < 0 ? 0 : c < grid.size[i] ? c : grid.size[i] - 1);
-    }
-    const int away = grid.cells[cell];
+    const float h = step * max(unit_from_world(box, x, u), 1.0f);
+    const int away = grid.cells[cell_of(grid, u[0], u[1], u[2])];
     if (away == 0) {
-      for (int i = 0; i < 3; ++i) u[i] = max(0.0f, min(u[i], 1.0f));
+      for (int i = 0; i < 3; ++i) u[i] = held_inside(u[i]);
       body(t, u);
     }
-    t += h * max(1.0f, ::floorf(float(away - 1) * reach / h));
+    t += h * steps_over(away, s.reach, h);
   }
 }
 
 // Where a distance from the camera lies for the distortion term: linear up to 1, then inverse, in 0..2.
 template <class F>
 RECON_HD F bent(const F& t) {
-  return t < F(1) ? t : F(2) - F(1) / t;
+  return select(t < F(1), t, F(2) - F(1) / t);
 }
 
-// Width of a sample in the distortion's distances: half way to its neighbours among samples [from, to) of its ray.
+// Width of a sample in the distortion's distances: the smaller gap to its neighbours on its ray; a gap that is missing
+// (first, last) must be 0 and does not count.
+template <class F>
+RECON_HD F width_between(const F& before, const F& after, mask_of<F> first, mask_of<F> last) {
+  return recon::min(select(first, after, before), select(last, before, after));
+}
+// The same among samples [from, to) of a ray.
 template <class S>
 RECON_HD S width(const S* t, int64_t i, int64_t from, int64_t to) {
   const S here = bent(t[i]);
-  const S before = i > from ? here - bent(t[i - 1]) : S(0), after = i + 1 < to ? bent(t[i + 1]) - here : before;
-  return i > from ? recon::min(before, after) : after;
+  const S before = i > from ? here - bent(t[i - 1]) : S(0), after = i + 1 < to ? bent(t[i + 1]) - here : S(0);
+  return width_between(before, after, i == from, i + 1 == to);
 }
 
 // Below this the series of log(1 + x) and 1 - exp(-x) are better than the functions.

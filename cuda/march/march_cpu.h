@@ -3,16 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "march/march.h"
 
 namespace recon::march {
 
 struct samples {
-  std::vector<int32_t> offsets;
-  std::vector<float> position;  // unit coordinates [m, 3]
-  std::vector<float> t;
+  std::unique_ptr<int32_t[]> offsets;  // [n + 1]
+  std::unique_ptr<float[]> position;   // unit coordinates [count, 3]
+  std::unique_ptr<float[]> t;          // [count]
+  int64_t count = 0;
 };
 
 // Samples `step` apart in occupied cells; `offset` [n] in 0..1 moves the first. Outside the inner box of a contracted
