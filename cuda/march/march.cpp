@@ -112,44 +112,37 @@ void distance_to_occupied(uint8_t* cells, const int* size) {
 
 namespace {
 
-// The samples of some rays, one after another; room() makes space for more without filling it.
-struct found_samples {
-  std::unique_ptr<float[]> t, position;
+// Distances of the samples of some rays, one after another; room() makes space for more without filling it.
+struct distances {
+  std::unique_ptr<float[]> t;
   int64_t count = 0, capacity = 0;
   void room(int64_t more) {
     if (count + more <= capacity) return;
-    found_samples larger;
-    larger.capacity = std::max<int64_t>(2 * capacity, count + more + 4096);
-    larger.t.reset(new float[larger.capacity]);
-    larger.position.reset(new float[3 * larger.capacity]);
-    std::copy_n(t.get(), count, larger.t.get());
-    std::copy_n(position.get(), 3 * count, larger.position.get());
-    larger.count = count;
-    std::swap(*this, larger);
+    capacity = std::max<int64_t>(2 * capacity, count + more + 4096);
+    std::unique_ptr<float[]> larger(new float[capacity]);
+    std::copy_n(t.get(), count, larger.get());
+    t = std::move(larger);
   }
 };
 
-// The samples of a ray where nothing lies outside of the box, a pack of them looked up at once: as walk() finds them.
-void walk_lanes(const line& ray, const span& s, const occupancy& grid, found_samples& out) {
-  alignas(64) float t[L], u[3][L];
+// The samples of a ray where nothing lies outside of the box, as walk() finds them, a pack of them looked up at once.
+void walk_lanes(const line& ray, const span& s, const occupancy& grid, distances& out) {
+  alignas(64) float t[L];
   alignas(64) int32_t cell[L];
   for (int k = 0; k < ray.count;) {
     for (int j = 0; j < L; ++j) {
       t[j] = ray.t(k + j);
-      for (int i = 0; i < 3; ++i) u[i][j] = ray.unit(i, t[j]);
-      cell[j] = cell_of(grid, u[0][j], u[1][j], u[2][j]);
+      cell[j] = cell_of(grid, ray.unit(0, t[j]), ray.unit(1, t[j]), ray.unit(2, t[j]));
     }
-    const int left = std::min(L, ray.count - k);
-    int valid = 0;
-    while (valid < left && t[valid] < s.end) ++valid;
+    int valid = std::min(L, ray.count - k);
+    while (valid > 0 && !(t[valid - 1] < s.end)) --valid;
     if (!valid) return;
     out.room(L);
-    float *to_t = out.t.get() + out.count, *to_u = out.position.get() + 3 * out.count;
+    float* to = out.t.get() + out.count;
     int n = 0, away = 0;
     for (int j = 0; j < valid; ++j) {  // without a branch: what is not kept is written over
       away = grid.cells[cell[j]];
-      to_t[n] = t[j];
-      for (int i = 0; i < 3; ++i) to_u[3 * n + i] = held_inside(u[i][j]);
+      to[n] = t[j];
       n += away == 0;
     }
     out.count += n;
@@ -162,25 +155,29 @@ void walk_lanes(const line& ray, const span& s, const occupancy& grid, found_sam
 
 samples sample_rays(const float* origin, const float* direction, const float* offset, int64_t n,
                     const domain<float>& box, const occupancy& grid, float near, float far, float step) {
-  const int64_t groups = (n + kRays - 1) / kRays;
-  std::vector<found_samples> parts(groups);
+  constexpr int64_t kGroup = 64;
+  const int64_t groups = (n + kGroup - 1) / kGroup;
+  std::vector<distances> parts(groups);
   samples all;
   all.offsets.reset(new int32_t[n + 1]);
   all.offsets[0] = 0;
+  const bool bounded = !(box.margin > 0);
+  const auto span_at = [&](int64_t r) {
+    return span_of(origin + 3 * r, direction + 3 * r, offset[r], box, grid, near, far, step);
+  };
   parallel_for(groups, [&](int64_t g) {
-    found_samples& out = parts[g];
-    for (int64_t r = g * kRays; r < std::min(n, (g + 1) * kRays); ++r) {
+    distances& out = parts[g];
+    for (int64_t r = g * kGroup; r < std::min(n, (g + 1) * kGroup); ++r) {
       const float *o = origin + 3 * r, *d = direction + 3 * r;
       const int64_t before = out.count;
-      if (box.margin > 0) {
-        walk(o, d, offset[r], box, grid, near, far, step, [&](float t, const float* u) {
-          out.room(1);
-          out.t[out.count] = t;
-          std::copy(u, u + 3, out.position.get() + 3 * out.count++);
-        });
-      } else {
-        const span s = span_of(o, d, offset[r], box, grid, near, far, step);
+      if (bounded) {
+        const span s = span_at(r);
         walk_lanes(line(o, d, s, box, step), s, grid, out);
+      } else {
+        walk(o, d, offset[r], box, grid, near, far, step, [&](float t, const float*) {
+          out.room(1);
+          out.t[out.count++] = t;
+        });
       }
       all.offsets[r + 1] = int32_t(out.count - before);
     }
@@ -190,10 +187,26 @@ samples sample_rays(const float* origin, const float* direction, const float* of
   all.t.reset(new float[all.count]);
   all.position.reset(new float[3 * all.count]);
   parallel_for(groups, [&](int64_t g) {
-    const found_samples& part = parts[g];
-    const int64_t at = all.offsets[g * kRays];
-    std::copy_n(part.t.get(), part.count, all.t.get() + at);
-    std::copy_n(part.position.get(), 3 * part.count, all.position.get() + 3 * at);
+    const float* t = parts[g].t.get();
+    for (int64_t r = g * kGroup; r < std::min(n, (g + 1) * kGroup); ++r) {
+      const float *o = origin + 3 * r, *d = direction + 3 * r;
+      const int64_t at = all.offsets[r], count = all.offsets[r + 1] - at;
+      float* u = all.position.get() + 3 * at;
+      std::copy_n(t, count, all.t.get() + at);
+      if (bounded) {
+        const line ray(o, d, span_at(r), box, step);
+        for (int64_t j = 0; j < count; ++j)
+          for (int i = 0; i < 3; ++i) u[3 * j + i] = held_inside(ray.unit(i, t[j]));
+      } else {
+        for (int64_t j = 0; j < count; ++j) {
+          const float x[3] = {o[0] + t[j] * d[0], o[1] + t[j] * d[1], o[2] + t[j] * d[2]};
+          float inside[3];
+          unit_from_world(box, x, inside);
+          for (int i = 0; i < 3; ++i) u[3 * j + i] = held_inside(inside[i]);
+        }
+      }
+      t += count;
+    }
   });
   return all;
 }
