@@ -139,11 +139,16 @@ void walk_lanes(const line& ray, const span& s, const occupancy& grid, distances
     if (!valid) return;
     out.room(L);
     float* to = out.t.get() + out.count;
-    int n = 0, away = 0;
-    for (int j = 0; j < valid; ++j) {  // without a branch: what is not kept is written over
-      away = grid.cells[cell[j]];
-      to[n] = t[j];
-      n += away == 0;
+    int n = 0, away = 0, any = valid < L;
+    for (int j = 0; j < L; ++j) any |= away = grid.cells[cell[j]];  // those beyond the end are held inside
+    if (!any) {
+      std::copy_n(t, L, to);
+      n = L;
+    } else {
+      for (int j = 0; j < valid; ++j) {  // without a branch: what is not kept is written over
+        to[n] = t[j];
+        n += grid.cells[cell[j]] == 0;
+      }
     }
     out.count += n;
     if (valid < L) return;

@@ -138,6 +138,7 @@ def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
 
 def kernels() -> None:
     generator, ceilings = torch.Generator().manual_seed(0), Ceilings()
+    torch.empty(6 << 20)  # freed at once: from here on the allocator keeps what calls give back, as it does in a fit
     u = points(generator)
     print(f"one thread now: {2 / ceilings.fma:.0f} GFlop/s, {1 / ceilings.byte:.1f} GB/s in a row; ns per number: "
           f"exp {ceilings.exp:.2f}, log {ceilings.log:.2f}, division {ceilings.divide:.2f}, "
