@@ -10,6 +10,9 @@ void bind_grid_cuda(nanobind::module_& m);
 void bind_mlp_cuda(nanobind::module_& m);
 void bind_iso_cuda(nanobind::module_& m);
 void bind_raster_cuda(nanobind::module_& m);
+void bind_sdf_cuda(nanobind::module_& m);
+void bind_knn_cuda(nanobind::module_& m);
+void bind_tsdf_cuda(nanobind::module_& m);
 
 #if !defined(__CUDACC__)
 void bind_executor(nanobind::module_& m);
@@ -26,6 +29,9 @@ NB_MODULE(RECON_MODULE, m) {
   bind_mlp_cuda(m);
   bind_iso_cuda(m);
   bind_raster_cuda(m);
+  bind_sdf_cuda(m);
+  bind_knn_cuda(m);
+  bind_tsdf_cuda(m);
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
 #else

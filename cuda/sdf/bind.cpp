@@ -1,4 +1,6 @@
 // Python's view of distances to triangles; arguments are checked with better words in recon/ops/triangles.py.
+#include <vector>
+
 #include "core/arrays.h"
 #include "sdf/sdf_cpu.h"
 
@@ -35,6 +37,21 @@ void winding(const TriangleTree& tree, array<const float> points, array<float> n
   tree.winding(points.data(), int64_t(points.shape(0)), number.data());
 }
 
+// Nodes, triangles and faces as bytes, for the tree to be sent to another device.
+nb::list parts(const TriangleTree& tree) {
+  const sdf::Tree t = tree.view();
+  const auto copied = [](const void* from, size_t bytes) {
+    auto* kept = new std::vector<uint8_t>(static_cast<const uint8_t*>(from), static_cast<const uint8_t*>(from) + bytes);
+    nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<uint8_t>*>(p); });
+    return nb::ndarray<nb::numpy, uint8_t>(kept->data(), {bytes}, owner);
+  };
+  nb::list out;
+  out.append(copied(t.nodes, size_t(t.num_nodes) * sizeof(sdf::Node)));
+  out.append(copied(t.triangles, size_t(tree.size()) * sizeof(sdf::triangle<double>)));
+  out.append(copied(t.faces, size_t(tree.size()) * sizeof(int32_t)));
+  return out;
+}
+
 }  // namespace
 
 void bind_sdf(nb::module_& m) {
@@ -42,5 +59,6 @@ void bind_sdf(nb::module_& m) {
       .def("__init__", &init, nb::arg("vertices").noconvert(), nb::arg("faces").noconvert())
       .def("closest", &closest, nb::arg("points").noconvert(), nb::arg("nearest").noconvert(),
            nb::arg("face").noconvert())
+      .def("parts", &parts)
       .def("winding", &winding, nb::arg("points").noconvert(), nb::arg("number").noconvert());
 }

@@ -1,6 +1,4 @@
-// CPU driver: builds the tree by halving triangles along the longest side of their box, and walks it per point.
-#include "sdf/sdf.h"
-
+// CPU driver: builds the tree by halving triangles along the longest side of their box.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,23 +12,14 @@ namespace recon::sdf {
 namespace {
 
 constexpr int kLeaf = 4;           // triangles
-constexpr double kFar = 2.5;       // radii from which a node is one dipole: winding numbers to about 1e-2
-constexpr double kTie = 1e-9;      // relative; squared distances closer than this are to a shared edge or vertex
 constexpr int kGrain = 512;        // points
-constexpr double kPi = 3.14159265358979323846;
 
-double squared_to_box(const point<double>& p, const point<double>& low, const point<double>& high) {
-  const double x = std::max({low.x - p.x, 0.0, p.x - high.x}), y = std::max({low.y - p.y, 0.0, p.y - high.y});
-  const double z = std::max({low.z - p.z, 0.0, p.z - high.z});
-  return x * x + y * y + z * z;
-}
 point<double> lower(const point<double>& a, const point<double>& b) {
   return {std::min(a.x, b.x), std::min(a.y, b.y), std::min(a.z, b.z)};
 }
 point<double> upper(const point<double>& a, const point<double>& b) {
   return {std::max(a.x, b.x), std::max(a.y, b.y), std::max(a.z, b.z)};
 }
-point<double> load_point(const float* p) { return {p[0], p[1], p[2]}; }
 point<double> middle(const triangle<double>& t) { return (1.0 / 3.0) * (t.a + t.b + t.c); }
 
 }  // namespace
@@ -103,83 +92,17 @@ void TriangleTree::build(int32_t node, int32_t begin, int32_t end) {
   build(children + 1, begin + half, end);
 }
 
-void TriangleTree::find(const point<double>& p, point<double>& nearest, int32_t& face) const {
-  double least = std::numeric_limits<double>::infinity(), plane = -1;
-  face = -1;
-  struct Visit {
-    int32_t node;
-    double bound;
-  } stack[96];
-  int top = 0;
-  stack[top++] = {0, 0.0};
-  while (top > 0) {
-    const Visit visit = stack[--top];
-    if (visit.bound > least * (1 + kTie)) continue;
-    const Node& n = nodes_[visit.node];
-    if (n.count) {
-      for (int32_t i = n.begin; i < n.begin + n.count; ++i) {
-        const triangle<double>& t = triangles_[i];
-        const point<double> q = closest_on_triangle(p, t), away = p - q;
-        const double d = dot(away, away);
-        if (d > least * (1 + kTie)) continue;
-        const point<double> normal = cross(t.b - t.a, t.c - t.a);
-        const double length = dot(normal, normal), side = dot(away, normal);
-        const double height = length > 0 ? side * side / length : 0;
-        if (d < least * (1 - kTie) || height > plane || (height == plane && faces_[i] < face))
-          nearest = q, face = faces_[i], plane = height;
-        least = std::min(least, d);
-      }
-      continue;
-    }
-    const double a = squared_to_box(p, nodes_[n.begin].low, nodes_[n.begin].high);
-    const double b = squared_to_box(p, nodes_[n.begin + 1].low, nodes_[n.begin + 1].high);
-    const Visit first{n.begin, a}, second{n.begin + 1, b};
-    stack[top++] = a <= b ? second : first;
-    stack[top++] = a <= b ? first : second;
-  }
-}
-
-double TriangleTree::wind(const point<double>& p) const {
-  double total = 0;
-  int32_t stack[96];
-  int top = 0;
-  stack[top++] = 0;
-  while (top > 0) {
-    const Node& n = nodes_[stack[--top]];
-    const point<double> away = n.centre - p;
-    const double squared = dot(away, away);
-    if (squared > kFar * kFar * n.radius * n.radius) {
-      total += dot(n.dipole, away) / (4 * kPi * squared * std::sqrt(squared));
-    } else if (n.count) {
-      for (int32_t i = n.begin; i < n.begin + n.count; ++i) {
-        double sine, cosine;
-        half_solid_angle(p, triangles_[i], sine, cosine);
-        if (sine != 0) total += std::atan2(sine, cosine) / (2 * kPi);  // 0 in the triangle's own plane
-      }
-    } else {
-      stack[top++] = n.begin;
-      stack[top++] = n.begin + 1;
-    }
-  }
-  return total;
-}
-
 void TriangleTree::closest(const float* points, int64_t count, float* nearest, int32_t* face) const {
+  const Tree tree = view();
   parallel_ranges(count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      point<double> q{0, 0, 0};
-      if (nodes_.empty())
-        face[i] = -1;
-      else
-        find(load_point(points + 3 * i), q, face[i]);
-      nearest[3 * i] = float(q.x), nearest[3 * i + 1] = float(q.y), nearest[3 * i + 2] = float(q.z);
-    }
+    for (int64_t i = begin; i < end; ++i) closest_on_tree(tree, points + 3 * i, nearest + 3 * i, face[i]);
   });
 }
 
 void TriangleTree::winding(const float* points, int64_t count, float* number) const {
+  const Tree tree = view();
   parallel_ranges(count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) number[i] = nodes_.empty() ? 0.0f : float(wind(load_point(points + 3 * i)));
+    for (int64_t i = begin; i < end; ++i) number[i] = winding_of_tree(tree, points + 3 * i);
   });
 }
 

@@ -1,10 +1,10 @@
-// A tree of boxes over triangles, for nearest points and winding numbers.
+// A tree of boxes over triangles, built and asked on the CPU.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "sdf/sdf.h"
+#include "sdf/tree.h"
 
 namespace recon::sdf {
 
@@ -22,16 +22,10 @@ class TriangleTree {
 
   int64_t size() const { return int64_t(triangles_.size()); }
 
+  Tree view() const { return {nodes_.data(), triangles_.data(), faces_.data(), int64_t(nodes_.size())}; }
+
  private:
-  struct Node {
-    point<double> low, high;       // box
-    point<double> dipole, centre;  // sum of area times normal; centre weighted by area
-    double radius;                 // of the triangles around that centre
-    int32_t begin, count;          // of a leaf's triangles; count 0: children are `begin` and `begin` + 1
-  };
   void build(int32_t node, int32_t begin, int32_t end);
-  void find(const point<double>& p, point<double>& nearest, int32_t& face) const;
-  double wind(const point<double>& p) const;
 
   std::vector<triangle<double>> triangles_;  // leaf after leaf
   std::vector<int32_t> faces_;               // the face of each

@@ -115,6 +115,21 @@ void bind_composite(nb::module_& m) {
       nb::arg("row").noconvert(), nb::arg("slot").noconvert(), nb::arg("background").noconvert(),
       nb::arg("picture").noconvert(), nb::arg("transmittance").noconvert(), nb::arg("stream"));
   m.def(
+      "splat_composite_depth",
+      [](numbers records, numbers slopes, int width, int height, ids tile_begin, ids row, ids slot, float low,
+         float high, numbers depth, numbers spread, uintptr_t stream) {
+        const auto lists = lists_of(width, height, tile_begin, row, slot);
+        const size_t pixels = size_t(width) * height, n = records.size() / kRecord;
+        expect(slopes.size() == 3 * n && depth.size() == pixels && spread.size() == pixels && 0 <= low && low < high &&
+                   high <= 1,
+               "slopes must be [rows, 3], depth and spread [height, width], 0 <= low < high <= 1");
+        composite_depth(records.data(), slopes.data(), lists, low, high, depth.data(), spread.data(),
+                        stream_of(stream));
+      },
+      nb::arg("records").noconvert(), nb::arg("slopes").noconvert(), nb::arg("width"), nb::arg("height"),
+      nb::arg("tile_begin").noconvert(), nb::arg("row").noconvert(), nb::arg("slot").noconvert(), nb::arg("low"),
+      nb::arg("high"), nb::arg("depth").noconvert(), nb::arg("spread").noconvert(), nb::arg("stream"));
+  m.def(
       "splat_composite_backward",
       [](numbers records, int width, int height, ids order, ids begin, ids tile_begin, ids row, ids slot,
          numbers picture, numbers transmittance, numbers g_picture, numbers g_transmittance, bool absolute,

@@ -48,6 +48,11 @@ struct tile_lists {
 void composite(const float* records, const tile_lists& lists, int channels, const float* background, float* picture,
                float* transmittance, stream_t stream);
 
+// depth.cu: robust depth and its spread, [height][width] each, over the part of rays from transmittance high to low;
+// slopes [rows][3], see middle.h.
+void composite_depth(const float* records, const float* slopes, const tile_lists& lists, float low, float high,
+                     float* depth, float* spread, stream_t stream);
+
 // composite_backward.cu. In `fixed_order` every tile entry has its own sums [entries][kSums], and the gradient is the
 // same bits in every run; else tiles add with atomics to sums [rows][kSums] (zeroed here), which needs less memory.
 struct backward_inputs {

@@ -39,7 +39,8 @@ __device__ inline bool reaches(const blob<float>& b, float x, float y) {
 }
 
 // Bit i: whether entry `group` + i of the batch reaches this warp's pixels. All lanes must call it.
-__device__ inline unsigned reaching(const entry* batch, int group, int count, float x, float y) {
+template <class Entry>
+__device__ inline unsigned reaching(const Entry* batch, int group, int count, float x, float y) {
   const int i = group + lane_of(threadIdx.x);
   return __ballot_sync(kAllLanes, i < count && reaches(batch[i].shape, x, y));
 }

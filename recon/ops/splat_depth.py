@@ -1,4 +1,4 @@
-"""Robust depth of splats: where along each ray a surface is, and how sure that is. Kernel: cuda/splat/depth.h.
+"""Robust depth of splats: where along each ray a surface is, and how sure that is. Kernels: cuda/splat/depth.*
 
 Two things make it better for geometry than the mean of the Gaussians' depths. It looks only at the middle of what a ray
 meets (the median of Huang et al., arXiv 2403.17888, softened to a share of the ray), so that haze in front of a surface
@@ -11,9 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recon.ops import cuda
 from recon.ops.native import native
 from recon.ops.splat import RADIUS, RECORD
+from recon.ops.splat_cuda import Lists, SplatKernels
+from recon.ops.substitutes import Substitutes
 from recon.types import Camera
+from recon.types.placement import sent
 
 MIDDLE = (0.25, 0.75)  # of the transmittance
 
@@ -24,7 +28,7 @@ def depth_slopes(means: Tensor, log_scales: Tensor, quaternions: Tensor, camera:
     means [n, 3] world, log_scales [n, 3], quaternions [n, 4] w x y z. To first order around the ray through the centre:
     with M the inverse covariance in camera axes and d = centre / z, dz/dd = -z M d / (d M d).
     """
-    pose = camera.camera_from_world
+    pose = sent(camera.camera_from_world, means.device)
     w, x, y, z = torch.nn.functional.normalize(quaternions.double(), dim=1).unbind(1)
     axes = torch.stack([
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=1),
@@ -41,7 +45,7 @@ def depth_slopes(means: Tensor, log_scales: Tensor, quaternions: Tensor, camera:
     m_ray = torch.einsum("nij,nj->ni", turned, along / scale)
     slope = -depth[:, None] * m_ray[:, :2] / along.square().sum(1, keepdim=True).clamp_min(1e-30)
     extent = 3 * (turned[:, 2] * scale).norm(dim=1, keepdim=True)
-    return torch.cat([slope / camera.intrinsics[:2], extent], dim=1).float().contiguous()
+    return torch.cat([slope / sent(camera.intrinsics[:2], means.device), extent], dim=1).float().contiguous()
 
 
 def splat_depth(records: Tensor, slopes: Tensor, width: int, height: int,
@@ -58,8 +62,18 @@ def splat_depth(records: Tensor, slopes: Tensor, width: int, height: int,
             raise ValueError(f"{name} must be contiguous [{len(records)}, {columns}], got {list(tensor.shape)}")
     if width < 1 or height < 1 or not 0 <= middle[0] < middle[1] <= 1:
         raise ValueError(f"picture {width}x{height} or middle {middle} is out of range")
-    suffix = "" if records.dtype == torch.float32 else "_f64"
     depth, spread = records.new_empty(height, width), records.new_empty(height, width)
+    module = None if records.dtype == torch.float64 else cuda.kernels_for(records)
+    if isinstance(module, Substitutes):  # they know nothing of this
+        found_depth, found_spread = splat_depth(records.cpu(), slopes.cpu(), width, height, middle)
+        return found_depth.to(records.device), found_spread.to(records.device)
+    if module is not None:
+        kernels, found = SplatKernels(module), Lists()
+        kernels.make_lists(found, records.detach(), width, height)
+        module.splat_composite_depth(records.detach(), slopes.detach(), width, height, *found.arrays(), middle[0],
+                                     middle[1], depth, spread, cuda.stream(records.device))
+        return depth, spread
+    suffix = "" if records.dtype == torch.float32 else "_f64"
     lists = getattr(native, f"SplatLists{suffix}")()
     getattr(native, f"splat_composite_depth{suffix}")(lists, records.detach(), slopes.detach(), width, height,
                                                       middle[0], middle[1], depth, spread)

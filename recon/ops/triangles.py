@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops import cuda
+from recon.ops.checks import expect_tensor, place_of
 from recon.ops.native import native
 
 
@@ -20,34 +21,45 @@ class Triangles:
     """A mesh that can be asked for distances.
 
     vertices [v, 3] float32, finite; faces [f, 3] int32, counter-clockwise as seen from outside. Faces without area
-    count as lines or points. Raises ValueError or TypeError naming the argument.
+    count as lines or points. Of a mesh on a GPU the tree is built on the processor, which waits for it, and then
+    asked by points on the GPU. Raises ValueError or TypeError naming the argument.
     """
 
     def __init__(self, vertices: Tensor, faces: Tensor) -> None:
-        expect_tensor("vertices", vertices, torch.float32, ("v", 3))
-        expect_tensor("faces", faces, torch.int32, ("f", 3))
+        self._on = place_of(vertices)
+        expect_tensor("vertices", vertices, torch.float32, ("v", 3), on=self._on)
+        expect_tensor("faces", faces, torch.int32, ("f", 3), on=self._on)
         if not torch.isfinite(vertices).all():
             raise ValueError("vertices must be finite, got NaN or Inf")
         if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
             raise ValueError(f"faces must name vertices 0..{len(vertices) - 1}")
         self.vertices, self.faces = vertices.detach(), faces.detach()
-        self._tree = native.TriangleTree(self.vertices, self.faces)
+        self._tree = native.TriangleTree(self.vertices.cpu(), self.faces.cpu())
+        self._module, self._parts = cuda.kernels_for(vertices), []
+        if self._module is not None:
+            self._parts = [torch.from_numpy(part).to(self._on) for part in self._tree.parts()]
 
     def closest(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """For points [n, 3] float32: the nearest points of the surface [n, 3], and the face of each [n] int32.
 
         On an edge it is the face whose plane is farther from the point. Without faces: zeros and -1.
         """
-        expect_tensor("points", points, torch.float32, ("n", 3))
-        nearest, face = torch.empty_like(points), torch.empty(len(points), dtype=torch.int32)
-        self._tree.closest(points.detach(), nearest, face)
+        expect_tensor("points", points, torch.float32, ("n", 3), on=self._on)
+        nearest, face = torch.empty_like(points), torch.empty(len(points), dtype=torch.int32, device=self._on)
+        if self._module is None:
+            self._tree.closest(points.detach(), nearest, face)
+        else:
+            self._module.triangles_closest(*self._parts, points.detach(), nearest, face, cuda.stream(self._on))
         return nearest, face
 
     def winding(self, points: Tensor) -> Tensor:
         """Winding numbers [n] float32 of points [n, 3]: 1 inside, 0 outside, to about 0.01."""
-        expect_tensor("points", points, torch.float32, ("n", 3))
-        number = torch.empty(len(points))
-        self._tree.winding(points.detach(), number)
+        expect_tensor("points", points, torch.float32, ("n", 3), on=self._on)
+        number = torch.empty(len(points), device=self._on)
+        if self._module is None:
+            self._tree.winding(points.detach(), number)
+        else:
+            self._module.triangles_winding(*self._parts, points.detach(), number, cuda.stream(self._on))
         return number
 
     def distance(self, points: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops import cuda
+from recon.ops.checks import expect_tensor, place_of
 from recon.ops.native import native
 from recon.types import Camera
 
@@ -36,17 +37,19 @@ class Volume:
     spacing: tuple[float, float, float]
 
     @staticmethod
-    def empty(shape: Sequence[int], origin: Sequence[float], spacing: Sequence[float]) -> Volume:
+    def empty(shape: Sequence[int], origin: Sequence[float], spacing: Sequence[float],
+              device: torch.device | None = None) -> Volume:
         """A volume of ``shape`` (nz, ny, nx) that has seen nothing."""
         nz, ny, nx = shape
         o, s = tuple(float(x) for x in origin), tuple(float(x) for x in spacing)
-        return Volume(torch.ones(nz, ny, nx), torch.zeros(nz, ny, nx), torch.zeros(nz, ny, nx, 3),
-                      torch.zeros(nz, ny, nx), (o[0], o[1], o[2]), (s[0], s[1], s[2]))
+        return Volume(torch.ones(nz, ny, nx, device=device), torch.zeros(nz, ny, nx, device=device),
+                      torch.zeros(nz, ny, nx, 3, device=device), torch.zeros(nz, ny, nx, device=device),
+                      (o[0], o[1], o[2]), (s[0], s[1], s[2]))
 
 
 def fuse_depth_(volume: Volume, depth: Tensor, rgb: Tensor, camera: Camera, *, truncation: float,
                 confidence: Tensor | None = None) -> None:
-    """Adds one depth picture to ``volume``, in place.
+    """Adds one depth picture to ``volume``, in place; all tensors in one place, the CPU or a GPU.
 
     depth       [height, width] float32 z-depth; 0 = unknown, infinite = empty space as far as the eye reaches
     rgb         [height, width, 3] float32
@@ -56,18 +59,23 @@ def fuse_depth_(volume: Volume, depth: Tensor, rgb: Tensor, camera: Camera, *, t
 
     Raises ValueError or TypeError naming the argument. Not differentiable.
     """
-    size = (camera.height, camera.width)
-    expect_tensor("depth", depth, torch.float32, size)
-    expect_tensor("rgb", rgb, torch.float32, (*size, 3))
-    confidence = torch.ones(size) if confidence is None else confidence
-    expect_tensor("confidence", confidence, torch.float32, size)
+    size, on = (camera.height, camera.width), place_of(volume.distance)
+    expect_tensor("depth", depth, torch.float32, size, on=on)
+    expect_tensor("rgb", rgb, torch.float32, (*size, 3), on=on)
+    confidence = torch.ones(size, device=on) if confidence is None else confidence
+    expect_tensor("confidence", confidence, torch.float32, size, on=on)
     if camera.lens.model != "PINHOLE":
         raise ValueError(f"camera must be a pinhole, got {camera.lens.model}")
     if not truncation > 0:
         raise ValueError(f"truncation must be positive, got {truncation}")
-    native.fuse_depth(volume.distance, volume.weight, volume.colour, volume.colour_weight, volume.origin,
-                      volume.spacing, depth.detach(), rgb.detach(), confidence.detach(),
-                      camera.camera_from_world[:3].reshape(-1).tolist(), camera.intrinsics.tolist(), float(truncation))
+    arguments = (volume.distance, volume.weight, volume.colour, volume.colour_weight, volume.origin, volume.spacing,
+                 depth.detach(), rgb.detach(), confidence.detach(), camera.camera_from_world[:3].reshape(-1).tolist(),
+                 camera.intrinsics.tolist(), float(truncation))
+    module = cuda.kernels_for(volume.distance)
+    if module is None:
+        native.fuse_depth(*arguments)
+    else:
+        module.fuse_depth(*arguments, cuda.stream(on))
     for tensor in (volume.distance, volume.weight, volume.colour, volume.colour_weight):
         torch.autograd.graph.increment_version(tensor)
 

@@ -212,11 +212,9 @@ class SplatRenderer:
         surface = spread = None
         if "surface" in want or "spread" in want:
             with torch.no_grad():
-                device = records.device  # the robust depth is made on the processor
-                means, log_scales, quaternions = (p[n].detach().cpu() for n in ("means", "log_scales", "quaternions"))
+                means, log_scales, quaternions = (p[n].detach() for n in ("means", "log_scales", "quaternions"))
                 slopes = depth_slopes(means, log_scales, quaternions, camera)
-                surface, spread = splat_depth(records.detach().cpu(), slopes, camera.width, camera.height)
-                surface, spread = surface.to(device), spread.to(device)
+                surface, spread = splat_depth(records.detach(), slopes, camera.width, camera.height)
         return Render(
             rgb=picture[:3].permute(1, 2, 0),
             depth=depth,
