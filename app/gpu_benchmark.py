@@ -17,9 +17,9 @@ from torch import Tensor
 from recon.fit.loop import Fit
 from recon.fit.system import System
 from recon.ops.photometric import photometric
+from recon.ops.room import Room
 from recon.ops.splat import Projection, composite, project, project_backward_adam_
 from recon.ops.splat_gsplat import available, gsplat_picture
-from recon.ops.tile_room import TileRoom
 from recon.types import Camera, Capture
 
 RATES = (1.6e-4, 5e-3, 1e-3, 5e-2, 2.5e-3, 1.25e-4)
@@ -57,7 +57,7 @@ class Ours:
     rows: list[Tensor]
     camera: Camera
     target: Tensor
-    room: TileRoom = field(default_factory=TileRoom)
+    room: Room = field(default_factory=Room)
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ def measure(count: int, size: tuple[int, int], rounds: int, device: torch.device
     bandwidth = 2 * 4 * len(most) / statistics.median(copies) / 1e6
     ours = contenders["ours"]
     assert isinstance(ours, Ours)
-    entries, tiles = ours.room.needed(), -(-camera.width // 16) * -(-camera.height // 16)
+    entries, tiles = ours.room.needed("tiles"), -(-camera.width // 16) * -(-camera.height // 16)
     shares = {k: b / figures["ours"][k] / 1e6 / bandwidth
               for k, b in least_traffic(count, entries, camera.width * camera.height, tiles).items()}
     return {"figures": figures, "ratios": ratios, "bandwidth": bandwidth, "shares": shares, "entries": entries}

@@ -242,12 +242,14 @@ class Problem(Protocol):
     @property
     def cameras(self) -> Sequence[Camera]: ...
 
-    def gradient(self, deferred: bool = False) -> float:
+    def gradient(self, deferred: bool = False, idle: bool = False) -> float:
         """Renders the step's view, leaves dL/dp in every parameter's ``grad`` and returns the loss L.
 
         With ``deferred``, a renderer that can may leave the last part of the backward pass to ``render.trace``
         (``trace.deferred`` is then true), so that an optimizer can fuse it with its update. On a GPU such a step may
         turn out to have drawn nothing, and must then change nothing; ``take_back(steps)`` of the optimizer is told.
+        With ``idle`` the optimizer says that numbers without a gradient keep their value and moments; then the same may
+        happen to a step that looks at rays, with no gradient anywhere.
         """
         ...
 
@@ -284,6 +286,8 @@ class Strategy(Protocol):
 
     A strategy may have ``due(problem) -> bool``: whether ``act`` would change anything but sums over what the step has
     drawn. Before such a step ends, a fit on a GPU waits until it knows that all is well; without it, in every step.
+    What follows from the number of steps alone may change unasked with ``take_back(problem)``, which is called when
+    steps are made again.
     """
 
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:

@@ -23,11 +23,14 @@ __global__ void scatter_atomic(Source source, int64_t entries, int columns, floa
 }
 
 template <class Source>
-__global__ void scatter_keys(Source source, int64_t entries, uint32_t rows, uint32_t* keys, uint32_t* ids) {
+__global__ void scatter_keys(Source source, int64_t entries, uint32_t rows, int columns, uint32_t* keys,
+                             uint32_t* ids) {
   const int64_t e = global_thread();
   if (e >= entries) return;
-  const uint32_t row = source.read(e).row;
-  keys[e] = row < rows ? row : rows;  // nowhere goes behind all others
+  const auto part = source.read(e);
+  int c = 0;  // what brings only zeros (points that weigh nothing) need not be visited
+  while (part.row < rows && c < columns && source.value(part, c) == 0) ++c;
+  keys[e] = part.row < rows && c < columns ? part.row : rows;  // nowhere goes behind all others
   ids[e] = uint32_t(e);
 }
 
@@ -73,7 +76,7 @@ void scatter_add(const Source& source, int64_t entries, int64_t rows, int column
   const unsigned blocks = blocks_for(entries, kScatterThreads);
   int group = 1;
   while (group < columns && group < kWarp) group *= 2;
-  launch(scatter_keys<Source>, blocks, kScatterThreads, stream, source, entries, uint32_t(rows), keys, ids);
+  launch(scatter_keys<Source>, blocks, kScatterThreads, stream, source, entries, uint32_t(rows), columns, keys, ids);
   sort_pairs(keys, sorted, ids, order, entries, bits_of(uint32_t(rows)), memory.rest(), sort_scratch_bytes(entries),
              stream);
   launch(scatter_sorted<Source>, blocks, kScatterThreads, stream, source, sorted, order, entries, uint32_t(rows),

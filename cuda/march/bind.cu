@@ -51,6 +51,14 @@ void bind_samples(nb::module_& m) {
         distance_to_occupied(cells.data(), march::check_cells(cells).size, scratch.data(), stream_of(stream));
       },
       A("cells"), A("scratch"), nb::arg("stream"));
+  m.attr("march_chunk") = kChunk;
+  m.def(
+      "march_total",
+      [](constants values, numbers scratch, numbers out, uintptr_t stream) {
+        expect(scratch.size() * kChunk >= values.size() && out.size() == 1, "scratch must be [chunks], out [1]");
+        total(values.data(), int64_t(values.size()), scratch.data(), out.data(), stream_of(stream));
+      },
+      A("values"), A("scratch"), A("out"), nb::arg("stream"));
 }
 
 void bind_rendering(nb::module_& m) {

@@ -83,7 +83,7 @@ __global__ void weights_of_rays_kernel(packed in, float end, float* weight) {
 
 __global__ void mark_chosen(const int32_t* index, int64_t count, int32_t* slot) {
   const int64_t k = global_thread();
-  if (k < count) slot[index[k]] = int32_t(k);
+  if (k < count && index[k] >= 0) slot[index[k]] = int32_t(k);
 }
 
 __global__ void composite_rays_kernel(packed in, chosen_samples chosen, const int32_t* slot, float* rgb, float* depth,

@@ -32,7 +32,7 @@ struct packed {
 };
 void weights(const packed& in, float end, float* weight, stream_t stream);
 
-// `slot` [samples] is filled: which chosen sample each one is, -1 = none.
+// `slot` [samples] is filled: which chosen sample each one is, -1 = none. An index of -1 is no sample.
 struct chosen_samples {
   const float* colour;
   const int32_t* index;
@@ -46,5 +46,10 @@ struct ray_gradients {
 };
 void composite_rays_backward(const packed& in, const chosen_samples& chosen, int32_t* slot, const ray_gradients& g,
                              float* g_raw, float* g_colour, stream_t stream);
+
+// total.cu: the sum of all values, in an order such that zeros behind the last value change no bit of it. Scratch: a
+// number for each kChunk values.
+inline constexpr int kChunk = 1024;
+void total(const float* values, int64_t count, float* scratch, float* out, stream_t stream);
 
 }  // namespace recon::gpu

@@ -1,7 +1,7 @@
 // CUDA driver of small networks: one tiled matrix product for all three of a layer (forward, gradient of its input,
 // gradient of its weights), layer by layer. What differs is where numbers are read and what is done with a result, which
-// come in as functions. The sum over rows in a weight's gradient is cut into parts whose number depends on the sizes
-// alone, so that its order is fixed.
+// come in as functions. The sum over rows in a weight's gradient is cut into parts of one length, so that its order is
+// fixed, and rows at the end that have no gradient change no bit.
 #include "mlp/mlp.h"
 
 #include "core/device.h"
@@ -12,8 +12,7 @@ namespace {
 
 constexpr int kTile = 64, kDeep = 16, kEach = 4;  // results of a block along both sides, per step, of a thread
 constexpr int kSide = kTile / kEach, kThreads = kSide * kSide;
-constexpr int64_t kRowsOfPart = 4096;  // at least
-constexpr int64_t kMostParts = 256;
+constexpr int64_t kRowsOfPart = 4096;
 
 struct product_memory {
   float a[kDeep][kTile + 1], b[kDeep][kTile + 1];
@@ -180,12 +179,7 @@ int widest(const int* sizes, int from, int to) {
   return most;
 }
 
-int64_t rows_of_part(int64_t count) {
-  const int64_t least = (count + kMostParts - 1) / kMostParts;
-  const int64_t rows = least > kRowsOfPart ? least : kRowsOfPart;
-  return (rows + kDeep - 1) / kDeep * kDeep;
-}
-int64_t part_count(int64_t count) { return count > 0 ? (count + rows_of_part(count) - 1) / rows_of_part(count) : 1; }
+int64_t part_count(int64_t count) { return count > 0 ? (count + kRowsOfPart - 1) / kRowsOfPart : 1; }
 
 }  // namespace
 
@@ -229,7 +223,7 @@ void mlp_backward(const network& net, const float* x, const float* shared, const
   }
   const int64_t room = count * widest(sizes, 1, net.layers + 1);
   float *g = scratch, *g_below = scratch + room, *parts = scratch + 2 * room;
-  const int64_t outputs = count * sizes[net.layers], part = rows_of_part(count);
+  const int64_t outputs = count * sizes[net.layers], part = kRowsOfPart;
   launch(output_gradient, blocks_for(outputs, kThreads), kThreads, stream, result[net.layers], g_y, outputs, net.squash,
          g);
   g_parameters += parameters - net.parameters;

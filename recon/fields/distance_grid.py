@@ -25,6 +25,7 @@ from recon.ops.grid_sum import grid_sum, node_count
 from recon.ops.mlp import mlp
 from recon.types import Capture
 from recon.types.capture import TrueSurface
+from recon.types.placement import sent
 
 _DENSITY = 5.0  # raw density outside of the inner box falls by so much per half box of distance
 _FILLED = 0.7  # of the box, by the first ellipsoid
@@ -208,8 +209,8 @@ class DistanceGridField(VolumeField):
     def signed_distance(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Distances [m] and their gradients in the world [m, 3] at unit coordinates u; differentiable."""
         value, gradient = grid_sum(self.params["distance"], self.active, quantised(u, self.settings.quantise))
-        sides = torch.tensor(self.region.extent, device=u.device) * (1 + self.region.margin)
-        return value * self.extent, gradient * (self.extent / sides)
+        sides = torch.tensor(self.region.extent) * (1 + self.region.margin)
+        return value * self.extent, gradient * sent(self.extent / sides, u.device)
 
     def outer_density(self, distance: Tensor) -> Tensor:
         """Raw density of points in the shell from the field's values there."""
@@ -257,7 +258,7 @@ class DistanceGridField(VolumeField):
         if not len(self.points):
             return torch.zeros(0, 3, device=self.params.device)
         u = self.unit(self.points[torch.randint(len(self.points), (count,), generator=generator)])
-        return u[self.inner(u)].contiguous().to(self.params.device)
+        return sent(u[self.inner(u)].contiguous(), self.params.device)
 
     def distance(self, x_world: Tensor) -> Tensor:
         """[n] signed distance in the inner box; outside of the photos' visual hull, where there is one, positive."""

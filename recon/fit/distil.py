@@ -97,7 +97,7 @@ class PointsProblem:
         origin, direction, width = torch.cat(origins), torch.cat(directions), torch.cat(widths)
         offset = torch.rand(len(origin), generator=generator)
         found = sample_volume(volume, origin, direction, offset, near=0.05, far=100.0)
-        ray = rays_of(found.offsets)
+        ray = rays_of(found.offsets, len(found.t))
         footprint = footprints(volume, width[ray], found.t, found.position)
         with torch.no_grad():
             raw, more = self.teacher.density_and_more(found.position, footprint)
@@ -124,7 +124,7 @@ class PointsProblem:
             total = total + ((colour - lesson.colour).square().mean() + 1e-8).sqrt()
         return total
 
-    def gradient(self, deferred: bool = False) -> float:
+    def gradient(self, deferred: bool = False, idle: bool = False) -> float:
         loss = self.loss(self.lesson())
         loss.backward()
         return float(loss.detach())

@@ -46,7 +46,7 @@ def _always(problem: FitProblem) -> bool:
 
 
 def _never(problem: FitProblem) -> bool:
-    """What an optimizer is that does not."""
+    """What an optimizer is that does not, and what a strategy without a memory of steps does."""
     return False
 
 
@@ -172,7 +172,7 @@ class Fit:
     def advance(self) -> tuple[float, list[str]]:
         """One step and what the strategies do after it: the loss, and what they changed, in words.
 
-        On a GPU it may be the step before that is made again, because its lists had too little room (``TileRoom``).
+        On a GPU it may be the step before that is made again, because its lists had too little room (``Room``).
         """
         loss = self.optimizer.step(self.problem)
         due = getattr(self.optimizer, "due", _never)(self.problem) or any(
@@ -193,6 +193,8 @@ class Fit:
         optimizer: Any = self.optimizer  # that asked for deferred gradients, see Problem.gradient
         optimizer.take_back(steps)
         self.problem.take_back(steps, finished)
+        for strategy in self.strategies.values():
+            getattr(strategy, "take_back", _never)(self.problem)
 
     def settle(self) -> None:
         """Waits for the GPU; afterwards every step that was counted has been made."""

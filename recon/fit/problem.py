@@ -18,7 +18,8 @@ from recon.fit.poses import Poses, refuse_what_has_no_poses
 from recon.fit.second_order import Passes, ViewsProblem, refuse_what_has_no_curvature
 from recon.fit.system import System
 from recon.ops.cuda import Late
-from recon.ops.tile_room import TileRoom
+from recon.ops.march_cuda import has_room
+from recon.ops.room import Room
 from recon.protocols import PointRegularizer, Regularizer
 from recon.types import Camera, Capture, Drop, Observation, Render
 
@@ -46,7 +47,7 @@ class FitProblem:
             ExposureCorrection(system.exposure, len(capture.train), system.steps, field.params.device)
             if system.exposure.enabled else None
         )
-        # how exposure and pose were before each of the last steps, which may count for nothing (see ``TileRoom``)
+        # how exposure and pose were before each of the last steps, which may count for nothing (see ``Room``)
         self._before: deque[list[Callable[[], None]]] = deque(maxlen=2)
         self.poses: Poses | None = None
         if system.pose_refinement.enabled:
@@ -56,7 +57,7 @@ class FitProblem:
         self._warned: list[str] = []
         self._lost: set[int] = set()
         self._loss = Late()
-        self.room = TileRoom()
+        self.room = Room()
         if system.sampler is not None and system.exposure.enabled:
             raise InputError("exposure correction needs whole photos, and this method compares single pixels",
                              fix="Leave out --exposure.enabled.")
@@ -143,7 +144,17 @@ class FitProblem:
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
         return problem
 
-    def gradient(self, deferred: bool = False) -> float:
+    def _lists(self, deferred: bool, idle: bool) -> AbstractContextManager[None]:
+        """Where this step's lists take their capacity from, if it can count for nothing: on a GPU, where that changes
+        only what is drawn, and of rays only for fields that give a row the same bits however many there are."""
+        if self.field.params.device.type != "cuda":
+            return nullcontext()
+        if self.seen.rays is None:
+            return self.room.opened(self.field.params.rows) if deferred else nullcontext()
+        able = idle and getattr(self.field, "row_by_row", False) and has_room(self.seen.rays.origin)
+        return self.room.opened(len(self.seen.rays)) if able else nullcontext()
+
+    def gradient(self, deferred: bool = False, idle: bool = False) -> float:
         """Backward of all losses of one view; the loss, on a GPU that of the step before (see ``Late``)."""
         self.seen = seen = self.observe()
         self.passes.count += 1
@@ -157,10 +168,7 @@ class FitProblem:
         share = self._dropout * self.step / max(self.total_steps, 1)
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
         shown = seen.camera if seen.rays is None else seen.rays
-        lists: AbstractContextManager[None] = nullcontext()
-        if deferred and self.field.params.device.type == "cuda":  # only then does nothing change but what is drawn
-            lists = self.room.opened(self.field.params.rows)
-        with lists:
+        with self._lists(deferred, idle):
             render = draw(self.field, shown, background=seen.background, want=self._want, **more)
         self.render = render
         if self.exposure is not None:
@@ -177,6 +185,9 @@ class FitProblem:
         for i, term in enumerate(self._pointed.values()):
             generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
             loss = loss + term.weight * term.of_points(self.field, generator)
+        enough = self.room.enough() if idle else None
+        if enough is not None:  # else no number gets a gradient
+            loss = loss * enough[0]
         loss.backward()
         if self.exposure is not None:
             self.exposure.step(seen.index, self.step)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.ops.chosen import mean_of
 from recon.types import Observation, Render
 
 
@@ -27,4 +28,4 @@ class Curvature:
 
     def value(self, render: Render, seen: Observation) -> Tensor:
         bends = getattr(render.trace, "bends", None)
-        return torch.zeros(()) if bends is None or not len(bends) else bends.square().sum(1).mean()
+        return torch.zeros(()) if bends is None else mean_of(lambda b: b.square().sum(1), bends)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.ops.chosen import mean_of
 from recon.types import Observation, Render
 
 
@@ -25,8 +26,10 @@ class Eikonal:
         return ("rgb", "gradient")
 
     def value(self, render: Render, seen: Observation) -> Tensor:
-        gradients = getattr(render.trace, "gradients", None)
-        if gradients is None or not len(gradients):
-            return torch.zeros(())
-        length = (gradients.square().sum(1) + 1e-12).sqrt()
-        return (length - 1).square().mean()
+        parts = getattr(render.trace, "gradients", None)
+        return torch.zeros(()) if parts is None else mean_of(_unlike_one, *parts)
+
+
+def _unlike_one(gradient: Tensor) -> Tensor:
+    length = (gradient.square().sum(1) + 1e-12).sqrt()
+    return (length - 1).square()

@@ -25,22 +25,24 @@ class SquaredError:
 
     def value(self, render: Render, seen: Observation) -> Tensor:
         error, count = _error(render.rgb.permute(2, 0, 1), seen)
-        return error.square().sum() / count
+        return error.square().sum() / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1))
 
     def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
         """Loss, gradient and weights of squares, exact; see ``recon.protocols.Curved``."""
-        error, count = _error(rgb, seen)
+        error, counted = _error(rgb, seen)
+        count = max(int(counted), 1)
         weights = torch.full_like(rgb, 2 / count)
         if seen.mask is not None:
             weights *= seen.mask != 0
         return float(error.square().sum()) / count, error * (2 / count), weights
 
 
-def _error(rgb: Tensor, seen: Observation) -> tuple[Tensor, int]:
-    """rgb - photo [3, height, width], 0 where ignored, and the number of counted values (at least 1)."""
+def _error(rgb: Tensor, seen: Observation) -> tuple[Tensor, int | Tensor]:
+    """rgb - photo [3, height, width], 0 where ignored, and the number of counted values (on a GPU where it is)."""
     target = seen.target.float() / 255.0 if seen.target.dtype == torch.uint8 else seen.target
     error = rgb - target
     if seen.mask is None:
-        return error, max(error.numel(), 1)
+        return error, error.numel()
     counted = seen.mask != 0
-    return torch.where(counted, error, torch.zeros_like(error)), max(3 * int(counted.sum()), 1)
+    count = 3 * counted.sum()
+    return torch.where(counted, error, torch.zeros_like(error)), count if counted.is_cuda else int(count)

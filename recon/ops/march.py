@@ -107,8 +107,9 @@ def composite(raw: Tensor, colour: Tensor, t: Tensor, offsets: Tensor, index: Te
     """Volume rendering of packed samples, differentiable in ``raw`` [m] and ``colour`` [k, 3].
 
     t [m] as from ``sample``; index [k] int32 ascending, the samples that have a colour (others dim what is behind them
-    and are black themselves: leave out only what weighs next to nothing); background [3]; delta: optical length of a
-    step; shift is added to raw. float32, or float64 for gradient checks. Raises ValueError or TypeError.
+    and are black themselves: leave out only what weighs next to nothing; on CUDA -1 stands for none); background [3];
+    delta: optical length of a step; shift is added to raw. float32, or float64 for gradient checks. Raises ValueError
+    or TypeError.
     """
     on = place_of(raw)
     expect_tensor("raw", raw, FLOATS, ("m",), on=on)

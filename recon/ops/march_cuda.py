@@ -1,7 +1,8 @@
 """Ray marching on CUDA: the kernels of cuda/march/*.cu under the names and arguments of the CPU kernels.
 
-The order of every sum is fixed. The number of samples is read back once per batch to size their arrays: the one place
-where the host waits.
+The order of every sum is fixed. Within an open ``Room`` nothing waits for the device: there are as many samples as it
+has room for, and those behind the last one belong to no ray, weigh nothing and get no gradient. Outside, the number of
+samples is read back once per batch to size their arrays.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops import cuda
+from recon.ops import cuda, room
 from recon.ops.native import native
 
 
@@ -33,16 +34,18 @@ class MarchKernels:
         given = (origin, direction, offset, box, cells, near, far, step)
         offsets = cuda.scratch(origin, rays + 1, torch.int32)
         m.march_count(*given, offsets, cuda.scratch(origin, m.march_scratch(rays)), stream)
-        count = int(offsets[-1])
+        taken = room.current()
+        count = int(offsets[-1]) if taken is None else taken.take("samples", offsets[-1:])
         if count < 0:
             raise ValueError("more than 2^31 samples in one batch of rays")
-        position, t = origin.new_empty(count, 3), origin.new_empty(count)
+        position, t = origin.new_zeros(count, 3), origin.new_zeros(count)
         m.march_write(*given, offsets, position, t, stream)
-        return position, t, offsets
+        return position, t, offsets if taken is None else offsets.clamp(0, count)
 
     def march_weights(self, raw: Tensor, offsets: Tensor, delta: float, shift: float, end: float,
                       weight: Tensor) -> None:
-        """Weight of every sample [m]."""
+        """Weight of every sample [m]; 0 of those of no ray."""
+        weight.zero_()
         self.module.march_weights(raw, offsets, delta, shift, end, weight, cuda.stream(raw.device))
 
     def march_composite(self, raw: Tensor, *arguments: Any) -> None:
@@ -51,6 +54,8 @@ class MarchKernels:
 
     def march_composite_backward(self, raw: Tensor, *arguments: Any) -> None:
         """The same inputs, gradients of rgb, transmittance and distortion -> g_raw, g_colour."""
+        for of_no_ray in arguments[-2:]:
+            of_no_ray.zero_()
         self.module.march_composite_backward(raw, *arguments, cuda.scratch(raw, len(raw), torch.int32),
                                              cuda.stream(raw.device))
 
@@ -74,3 +79,9 @@ def kernels_of(tensor: Tensor) -> Any:
     """The kernels for a tensor: of its GPU, or the CPU's."""
     module = cuda.kernels_for(tensor)
     return _ON_CPU if module is None else MarchKernels(module)
+
+
+def has_room(tensor: Tensor) -> bool:
+    """Whether the kernels for a tensor take lists with more room than entries; those of other packages do not."""
+    kernels = kernels_of(tensor)
+    return isinstance(kernels, MarchKernels) and not getattr(kernels.module, "exact_lists", False)

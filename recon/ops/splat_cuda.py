@@ -2,7 +2,7 @@
 
 ``deterministic`` chooses how the backward pass adds up what the tiles know of a Gaussian: through one slot per tile
 entry, in fixed order and the same bits in every run, at 48 bytes an entry; or by atomics into 48 bytes a Gaussian.
-Within an open ``TileRoom`` nothing waits for the device; outside, the number of tile entries is read back once per
+Within an open ``Room`` nothing waits for the device; outside, the number of tile entries is read back once per
 picture to size the lists.
 """
 
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops import cuda, tile_room
+from recon.ops import cuda, room
 
 SUMS = 12
+_RADIUS = 11  # column of a record; 0 means not drawn
 
 
 class Lists:
@@ -29,7 +30,7 @@ class Lists:
 
     @property
     def instances(self) -> int:
-        """Tile entries there is room for; without a ``TileRoom``, that there are."""
+        """Tile entries there is room for; without a ``Room``, that there are."""
         return len(self.row)
 
     @property
@@ -68,8 +69,8 @@ class SplatKernels:
         lists.begin = cuda.scratch(records, rows + 1, torch.int32)
         m.splat_sort_by_depth(records, width, height, lists.order, lists.begin,
                               cuda.scratch(records, m.splat_depth_scratch(rows)), stream)
-        room = tile_room.current()
-        entries = int(lists.begin[-1]) if room is None else room.take(lists.begin)
+        taken = room.current()
+        entries = int(lists.begin[-1]) if taken is None else taken.take("tiles", lists.begin[-1:])
         if entries < 0:
             raise ValueError("more than 2^31 tile entries in one picture")
         lists.tile_begin = cuda.scratch(records, m.splat_tiles(width, height) + 1, torch.int32)
@@ -77,8 +78,9 @@ class SplatKernels:
         lists.slot = cuda.scratch(records, entries, torch.int32)
         m.splat_sort_by_tile(records, width, height, lists.order, lists.begin, *lists.arrays(),
                              cuda.scratch(records, m.splat_tile_scratch(entries)), stream)
-        if room is not None:
-            room.seal(records)
+        enough = None if taken is None else taken.enough()
+        if enough is not None:  # else nothing counts as drawn
+            records[:, _RADIUS].mul_(enough)
 
     def composite(self, lists: Lists, records: Tensor, width: int, height: int, background: Tensor, picture: Tensor,
                   transmittance: Tensor) -> None:

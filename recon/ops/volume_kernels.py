@@ -28,6 +28,7 @@ class VolumeKernels:
 
     nerfacc: Any
     tinycudann: Any = None
+    exact_lists = True  # no more samples than there are
     _walked: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # samples on the way to ``march_write``
     _hash: HashLookup | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recon.ops import room
 from recon.ops.march import Samples, sample
 from recon.types import Volume
 
@@ -19,13 +20,17 @@ def sample_volume(volume: Volume, origin: Tensor, direction: Tensor, offset: Ten
     start, slope = seen.lines(origin, direction, near)
     found = sample(start.contiguous(), slope.contiguous(), offset, volume.box, volume.cells, near=0.0, far=2.0,
                    step=volume.step)
-    ray = rays_of(found.offsets).long()
+    ray = rays_of(found.offsets, len(found.t)).long()
     t = seen.distance(origin[ray], direction[ray], _depth(volume, found.position))
     return Samples(found.position, t, found.offsets)
 
 
-def rays_of(offsets: Tensor) -> Tensor:
-    """The ray [m] int32 of every sample."""
+def rays_of(offsets: Tensor, samples: int) -> Tensor:
+    """The ray [samples] int32 of every sample; of those that a ``Room`` holds beyond the last one, any ray."""
+    if room.current() is not None:
+        at = torch.arange(samples, dtype=torch.int32, device=offsets.device)
+        found: Tensor = torch.searchsorted(offsets[1:], at, right=True, out_int32=True)
+        return found.clamp_max(len(offsets) - 2)
     counts = (offsets[1:] - offsets[:-1]).long()
     return torch.repeat_interleave(torch.arange(len(counts), dtype=torch.int32, device=counts.device), counts)
 

@@ -6,6 +6,7 @@ gradient keep value and moments. Gradient buffers are kept from step to step and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class TouchedAdam:
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
         self.counts: dict[str, int] = {}
         self.shares: dict[str, Tensor] = {}
+        self._stepped: deque[list[str]] = deque(maxlen=2)  # names that the last steps moved
 
     def slow(self, name: str, *share: Tensor | None) -> Tensor | None:
         """What the steps of a parameter are multiplied by (of a shape that broadcasts to it, None = 1).
@@ -54,8 +56,10 @@ class TouchedAdam:
 
     def step(self, problem: Problem) -> float:
         s, params = self.settings, self.field.params
-        loss = problem.gradient()
+        loss = problem.gradient(idle=True)
         share = problem.step / max(self.total_steps, 1)
+        stepped: list[str] = []
+        self._stepped.append(stepped)
         for name, tensor in params.items():
             if tensor.grad is None:
                 continue
@@ -67,6 +71,7 @@ class TouchedAdam:
                 self.moments[name] = torch.zeros_like(tensor.detach()), torch.zeros_like(tensor.detach())
                 self.counts[name] = 0
             self.counts[name] += 1
+            stepped.append(name)
             slowed = self.shares.get(name)
             before = None if slowed is None else tensor.detach().clone()
             adam_touched_(tensor, tensor.grad, *self.moments[name], lr=rate.at(share), step=self.counts[name],
@@ -75,6 +80,12 @@ class TouchedAdam:
                 with torch.no_grad():
                     tensor.sub_((1 - slowed) * (tensor - before))
         return loss
+
+    def take_back(self, steps: int) -> None:
+        """So many steps, at most two, changed nothing and will be made again."""
+        for _ in range(steps):
+            for name in self._stepped.pop():
+                self.counts[name] -= 1
 
     def follow(self, change: RowChange) -> None:
         raise NotImplementedError("volumes have no rows to add or remove")

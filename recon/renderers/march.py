@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recon.ops.chosen import choose, places
 from recon.ops.march import Samples, composite, weights
 from recon.ops.volume_rays import footprints, rays_of, sample_volume
 from recon.renderers.differenced import DifferencedPicture
@@ -24,7 +25,8 @@ from recon.types.volume import world_gradient
 
 @dataclass
 class MarchTrace:
-    """What losses and strategies read: per ray ``distortion`` [rays]; counts of samples and of computed colours."""
+    """What losses and strategies read: per ray ``distortion`` [rays]; counts of samples and of computed colours (in a
+    ``Room`` of those there is room for)."""
 
     distortion: Tensor
     num_samples: int
@@ -72,27 +74,24 @@ class MarchRenderer:
         if offset is None:
             offset = torch.full((len(rays),), 0.5, device=on)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
-        ray = rays_of(found.offsets)
+        ray = rays_of(found.offsets, len(found.t))
         footprint = footprints(volume, rays.footprint.index_select(0, ray), found.t, found.position)
         raw, more = field.density_and_more(found.position, footprint)
         constants = {"delta": volume.delta, "shift": volume.shift}
         w = weights(raw, found.offsets, end=self.least_transmittance, **constants)
-        index = (w > self.least_weight).nonzero().squeeze(1)
-        colour = field.radiance(found.position.index_select(0, index), footprint.index_select(0, index),
-                                rays.direction, ray.index_select(0, index),
-                                None if more is None else more.index_select(0, index))
+        heavy = choose(w > self.least_weight, "coloured samples")
+        colour = field.radiance(heavy.of(found.position), heavy.of(footprint), rays.direction, heavy.of(ray),
+                                None if more is None else heavy.of(more))
         # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
-        front = (w > 0).nonzero().squeeze(1)
-        before = torch.zeros(len(w) + 1, dtype=torch.int32, device=on)  # samples in front of each
-        torch.cumsum(w > 0, 0, dtype=torch.int32, out=before[1:])
-        found = Samples(found.position.index_select(0, front), found.t.index_select(0, front),
-                        before.index_select(0, found.offsets))
-        raw, w, index = raw.index_select(0, front), w.index_select(0, front), before.index_select(0, index)
-        out = composite(raw, colour, found.t, found.offsets, index, behind, **constants)
+        front = choose(w > 0, "samples in front")
+        before = front.before()
+        found = Samples(front.of(found.position), front.of(found.t), before.index_select(0, found.offsets))
+        raw, w = front.of(raw), front.of(w)
+        out = composite(raw, colour, found.t, found.offsets, places(heavy, front, before), behind, **constants)
         normal = None
         if "normal" in want:
             normal = self._normals(field, found, raw, w, rays)
-        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, len(ray), len(index)))
+        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, len(ray), len(heavy)))
 
     @staticmethod
     @torch.no_grad()
@@ -108,6 +107,6 @@ class MarchRenderer:
             up, down = (at + h).clamp(0, 1), (at - h).clamp(0, 1)
             slopes[:, axis] = (field.density(up.contiguous(), small) - field.density(down.contiguous(), small)
                                ) / h[axis]
-        ray = rays_of(found.offsets)[heavy]
+        ray = rays_of(found.offsets, len(w))[heavy]
         x = rays.origin[ray] + found.t[heavy, None] * rays.direction[ray]
         return mean_normals(-normalize(world_gradient(volume, x, slopes), dim=1), w[heavy], ray, rays)

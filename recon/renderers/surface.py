@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, relu
 
+from recon.ops.chosen import Counted, choose
 from recon.ops.march import composite, weights
 from recon.ops.volume_rays import rays_of, sample_volume
 from recon.renderers.rays import framed, mean_normals, ray_batch, whole_picture
@@ -29,12 +30,12 @@ _LEAST_DEPTH, _MOST_DEPTH = 1e-9, 40.0  # optical, of a step
 
 @dataclass
 class SurfaceTrace:
-    """What losses read. ``gradients`` [k, 3] of the distance at samples and at random points of the box; ``bends``
-    [j, 3] how much the gradient changes over a voxel, at samples on the surface; ``misses`` [i] how far the distance is
-    from that of a known surface, in voxels; counts as in ``MarchTrace``."""
+    """What losses read. ``gradients`` [k, 3] of the distance at samples and at random points of the box (in a ``Room``
+    as two parts); ``bends`` [j, 3] how much the gradient changes over a voxel, at samples on the surface; ``misses``
+    [i] how far the distance is from that of a known surface, in voxels; counts as in ``MarchTrace``."""
 
-    gradients: Tensor
-    bends: Tensor
+    gradients: tuple[Counted, ...]
+    bends: Counted
     misses: Tensor
     num_samples: int
     num_colours: int
@@ -80,26 +81,28 @@ class SurfaceRenderer:
         if offset is None:
             offset = torch.full((len(rays),), 0.5, device=on)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
-        ray = rays_of(found.offsets)
+        ray = rays_of(found.offsets, len(found.t))
         with torch.no_grad():  # what lies behind the surface is looked at only once
             raw, _ = self._raw(field, found.position, rays.direction, ray)
             w = weights(raw, found.offsets, delta=1.0, shift=0.0, end=self.least_transmittance)
-        seen = (w > 0).nonzero().squeeze(1)
-        before = torch.nn.functional.pad((w > 0).cumsum(0), (1, 0))
-        offsets = before[found.offsets.long()].to(torch.int32)
-        u, t, ray = found.position[seen].contiguous(), found.t[seen].contiguous(), ray[seen].contiguous()
+        seen = choose(w > 0, "samples in front")
+        offsets = seen.before().index_select(0, found.offsets)
+        u, t, ray, w = seen.of(found.position), seen.of(found.t), seen.of(ray), seen.of(w)
+        counted = seen.counted()
+        if counted is not None:
+            w = torch.where(counted, w, 0.0)
         raw, gradient = self._raw(field, u, rays.direction, ray) if torch.is_grad_enabled() else (
-            raw[seen], field.signed_distance(u)[1])
-        index = (w[seen] > self.least_weight).nonzero().squeeze(1)
-        normals = normalize(gradient[index], dim=1)
-        footprint = rays.footprint[ray[index].long()] * t[index]
-        colour = field.radiance(u[index].contiguous(), footprint, rays.direction, ray[index].contiguous(), normals)
-        out = composite(raw.contiguous(), colour, t, offsets, index.to(torch.int32), behind, delta=1.0, shift=0.0)
+            seen.of(raw), field.signed_distance(u)[1])
+        heavy = choose(w > self.least_weight, "coloured samples")
+        normals = normalize(heavy.of(gradient), dim=1)
+        footprint = rays.footprint[heavy.of(ray).long()] * heavy.of(t)
+        colour = field.radiance(heavy.of(u), footprint, rays.direction, heavy.of(ray), normals)
+        out = composite(raw.contiguous(), colour, t, offsets, heavy.index.to(torch.int32), behind, delta=1.0, shift=0.0)
         normal = None
         if "normal" in want:
-            normal = mean_normals(normals.detach(), w[seen][index], ray[index], rays)
+            normal = mean_normals(normals.detach(), heavy.of(w), heavy.of(ray), rays)
         return framed(out, rays, z_of_t, want, normal,
-                      self._trace(field, u, gradient, w[seen], rays.seed, want, len(index)))
+                      self._trace(field, u, gradient, w, counted, rays, want, len(heavy)))
 
     def _raw(self, field: Any, u: Tensor, direction: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
         """What ``composite`` takes with delta 1 and shift 0, and the gradients of the distance."""
@@ -122,28 +125,53 @@ class SurfaceRenderer:
         depth = depth.clamp(_LEAST_DEPTH, _MOST_DEPTH)
         return depth + torch.log(-torch.expm1(-depth)), gradient  # softplus of it is the depth
 
-    def _trace(self, field: Any, u: Tensor, gradient: Tensor, w: Tensor, seed: int, want: Collection[str],
-               colours: int) -> SurfaceTrace:
-        gradients = bends = gradient[:0]
-        generator = torch.Generator().manual_seed(seed)
+    def _trace(self, field: Any, u: Tensor, gradient: Tensor, w: Tensor, counted: Tensor | None, rays: Rays,
+               want: Collection[str], colours: int) -> SurfaceTrace:
+        trace = SurfaceTrace((Counted(gradient[:0]),), Counted(gradient[:0]), u.new_empty(0), len(u), colours)
+        draws = _Draws(rays.seed, u.device)
+        inner = field.inner(u) if {"gradient", "bend"} & set(want) else u.new_empty(0)
         if "gradient" in want:
-            spread = 0.5 + (torch.rand(max(len(u) // 8, 256), 3, generator=generator) - 0.5) / (
+            spread = 0.5 + (torch.rand(max(len(u) // 8, 256), 3, generator=draws.next()) - 0.5) / (
                 1 + field.volume().margin)
-            spread = sent(spread, u.device)
-            gradients = torch.cat([gradient[field.inner(u)], field.signed_distance(spread.contiguous())[1]])
+            there = field.signed_distance(sent(spread, u.device).contiguous())[1]
+            if counted is None:
+                trace.gradients = (Counted(torch.cat([gradient[inner], there])),)
+            else:
+                drawn = torch.arange(len(there), device=u.device) < (counted.sum() // 8).clamp_min(256)
+                trace.gradients = Counted(gradient, inner & counted), Counted(there, drawn)
         if "bend" in want:
-            heavy = ((w > 0.02) & field.inner(u)).nonzero().squeeze(1)
-            at = u[heavy]
+            heavy = choose((w > 0.02) & inner, "samples on the surface")
+            at = heavy.of(u)
             size = field.voxel / field.extent
-            moved = at + sent(size * normalize(torch.randn(len(at), 3, generator=generator), dim=1), u.device)
-            bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - gradient[heavy]
-        misses = u.new_empty(0)
+            moved = at + sent(size * normalize(draws.normals(len(at)), dim=1), u.device)
+            bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - heavy.of(gradient)
+            trace.bends = Counted(bends, heavy.counted())
         if "distance" in want:
-            at, true = field.known_distances(max(len(u) // 4, 1024), generator)
+            points = max(len(u) // 4, 1024) if counted is None else max(4 * len(rays), 1024)
+            at, true = field.known_distances(points, draws.next())
             at, true = sent(at, u.device), sent(true, u.device)
             if len(at):
-                misses = (field.signed_distance(at)[0] - true) / field.voxel
-        return SurfaceTrace(gradients, bends, misses, len(u), colours)
+                trace.misses = (field.signed_distance(at)[0] - true) / field.voxel
+        return trace
+
+
+class _Draws:
+    """Random numbers of one step. On a GPU those of one purpose do not depend on how many another one takes, nor the
+    first ones on how many are taken."""
+
+    def __init__(self, seed: int, on: torch.device) -> None:
+        self.seed, self.apart, self.generator = seed, on.type == "cuda", torch.Generator().manual_seed(seed)
+
+    def next(self) -> torch.Generator:
+        if self.apart:
+            self.seed += 1 << 40
+            self.generator = torch.Generator().manual_seed(self.seed)
+        return self.generator
+
+    def normals(self, rows: int) -> Tensor:
+        """[rows, 3]; torch draws the last 16 numbers anew where they are not a multiple of 16."""
+        spare = 6 if self.apart else 0
+        return torch.randn(rows + spare, 3, generator=self.next())[:rows]
 
 
 def softplus(x: Tensor) -> Tensor:

@@ -33,11 +33,14 @@ class _ShrinkOccupancy:
     def __init__(self, settings: ShrinkOccupancy, total_steps: int) -> None:
         self.settings, self.first = settings, round(settings.begin * total_steps)
 
-    def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
-        s = self.settings
+    def due(self, problem: Problem) -> bool:
         done = problem.step + 1
-        if done < self.first or done % s.every:
+        return done >= self.first and done % self.settings.every == 0
+
+    def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
+        if not self.due(problem):
             return None
+        s = self.settings
         field = problem.field
         volume = field.volume()
         occupied, on = (volume.cells == 0).cpu(), volume.cells.device  # cells are chosen on the CPU

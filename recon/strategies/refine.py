@@ -28,8 +28,11 @@ class _Refine:
         self.settings = settings
         self.steps = [max(round(share * total_steps), 1) for share in settings.at]
 
+    def due(self, problem: Problem) -> bool:
+        return problem.step + 1 in self.steps
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
-        if problem.step + 1 not in self.steps:
+        if not self.due(problem):
             return None
         field = problem.field
         left = len(self.steps) - self.steps.index(problem.step + 1) - 1

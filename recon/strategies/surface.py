@@ -52,9 +52,15 @@ class _Sharpen(_Stateless):
         field.width = field.voxel * s.start * (s.end / s.start) ** min(share / max(s.until, 1e-9), 1.0)
         field.turn = min(share / max(s.turned, 1e-9), 1.0)
 
+    def due(self, problem: Problem) -> bool:
+        return False
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         self._set(problem.field, problem.step + 1)
         return None
+
+    def take_back(self, problem: Problem) -> None:
+        self._set(problem.field, problem.step)
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,12 @@ class _NearSurface(_Stateless):
     def __init__(self, settings: NearSurface, total_steps: int) -> None:
         self.settings, self.first = settings, round(settings.begin * total_steps)
 
-    def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
+    def due(self, problem: Problem) -> bool:
         done = problem.step + 1
-        if done < self.first or done % self.settings.every:
+        return done >= self.first and done % self.settings.every == 0
+
+    def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
+        if not self.due(problem):
             return None
         field = problem.field
         volume = field.volume()

@@ -40,6 +40,11 @@ class _ViewCounts:
         self.settings, self.last = settings, round(settings.until * total_steps)
         self.counts: Tensor | None = None
 
+    def due(self, problem: Problem) -> bool:
+        done = problem.step + 1
+        first = self.counts is None and bool(getattr(problem.field, "per_voxel", ()))
+        return done <= self.last and (first or done == self.last)
+
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         field, done = problem.field, problem.step + 1
         volume = field.volume()

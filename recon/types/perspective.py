@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.types.placement import sent
+
 _BEHIND = -10.0  # coordinate of what does not lie in front of the frame
 _SLANT = 1e-3  # rays that go less forward than this, per unit of length, see nothing
 
@@ -47,7 +49,7 @@ class Perspective:
     def lines(self, origin_world: Tensor, direction_world: Tensor, near: float) -> tuple[Tensor, Tensor]:
         """Where rays [n, 3] begin in p (at the near plane, or ``near`` in front of their camera if that is farther),
         and how p changes along them while its depth goes from 0 to 1. Rays that see nothing begin far outside."""
-        frame = self.frame_from_world.to(origin_world.device)
+        frame = sent(self.frame_from_world, origin_world.device)
         turn, move = frame[:3, :3], frame[:3, 3]
         o, d = _turned(origin_world, turn) + move, _turned(direction_world, turn)
         ahead = d[:, 2:].clamp_min(_SLANT)
@@ -61,7 +63,7 @@ class Perspective:
 
     def distance(self, origin_world: Tensor, direction_world: Tensor, s: Tensor) -> Tensor:
         """[n] distance along rays at which their third coordinate is ``s`` [n], scene units."""
-        frame = self.frame_from_world.to(origin_world.device)
+        frame = sent(self.frame_from_world, origin_world.device)
         turn, move = frame[2:3, :3], frame[2, 3]
         begin, ahead = _turned(origin_world, turn)[:, 0] + move, _turned(direction_world, turn)[:, 0]
         return (self.depth(s) - begin) / ahead.clamp_min(_SLANT)

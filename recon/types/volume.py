@@ -42,17 +42,29 @@ class Volume:
 
 def random_points(volume: Volume, count: int, generator: torch.Generator) -> Tensor:
     """[count, 3] unit coordinates, even over the occupied cells; none where no cell is occupied."""
-    cells = (volume.cells == 0).nonzero()
+    cells = _occupied(volume.cells)
     if not len(cells):
         return torch.empty(0, 3, device=cells.device)
     chosen = cells[sent(torch.randint(len(cells), (count,), generator=generator), cells.device)]
     inside = sent(torch.rand(count, 3, generator=generator), cells.device)
-    return ((chosen + inside) / torch.tensor(volume.cells.shape, device=cells.device)).contiguous()
+    return ((chosen + inside) / sent(torch.tensor(volume.cells.shape), cells.device)).contiguous()
+
+
+_last_occupied: list[tuple[Tensor, Tensor]] = []  # cells that were last asked for, and which are occupied
+
+
+def _occupied(cells: Tensor) -> Tensor:
+    """[k, 3] occupied cells; on a GPU, which must be waited for, found once for the same cells."""
+    if cells.device.type != "cuda":
+        return (cells == 0).nonzero()
+    if not _last_occupied or _last_occupied[0][0] is not cells:
+        _last_occupied[:] = [(cells, (cells == 0).nonzero())]
+    return _last_occupied[0][1]
 
 
 def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
     """[n, 3] points -> unit coordinates; what lies outside is contracted into the shell, or is outside 0..1."""
-    low, high = (torch.tensor(c, device=x_world.device) for c in (volume.low, volume.high))
+    low, high = (sent(torch.tensor(c), x_world.device) for c in (volume.low, volume.high))
     if volume.perspective is not None:
         return (volume.perspective.box_from_world(x_world) - low) / (high - low)
     q = (x_world - 0.5 * (high + low)) / (0.5 * (high - low))
@@ -65,7 +77,7 @@ def unit_from_world(volume: Volume, x_world: Tensor) -> Tensor:
 
 def world_from_unit(volume: Volume, u: Tensor) -> Tensor:
     """The inverse of ``unit_from_world`` for 0 <= u <= 1; a shell's outer rim is infinitely far and held below."""
-    low, high = (torch.tensor(c, device=u.device) for c in (volume.low, volume.high))
+    low, high = (sent(torch.tensor(c), u.device) for c in (volume.low, volume.high))
     if volume.perspective is not None:
         return volume.perspective.world_from_box(low + u * (high - low))
     q = (2 * u - 1) * (1 + volume.margin)

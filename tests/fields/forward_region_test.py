@@ -111,7 +111,7 @@ def test_samples_lie_where_they_say_in_even_layers() -> None:
         origin, direction = _camera(0.1, 0.1, z).rays(pixels)
         origin, direction = origin.float(), direction.float()
         found = sample_volume(volume, origin, direction, torch.full((30,), 0.5), near=0.05, far=100.0)
-        ray = rays_of(found.offsets).long()
+        ray = rays_of(found.offsets, len(found.t)).long()
         x = origin[ray] + found.t[:, None] * direction[ray]
         torch.testing.assert_close(unit_from_world(volume, x), found.position, atol=5e-4, rtol=1e-3)
         assert float(found.t.min()) > 0

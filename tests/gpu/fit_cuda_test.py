@@ -20,7 +20,7 @@ from recon.errors import InputError
 from recon.fit.events import Evaluated
 from recon.fit.loop import Fit, refuse_what_is_not_on_cuda
 from recon.fit.system import Exposure, PoseRefinement, System
-from recon.ops import cuda, tile_room
+from recon.ops import cuda, room
 from recon.renderers.march import MarchRenderer
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
@@ -102,14 +102,14 @@ def test_a_step_waits_for_nothing(system: System) -> None:
 @pytest.mark.parametrize("system", [_system(), _with_mcmc()], ids=["densify", "mcmc"])
 def test_too_little_room_costs_steps_and_no_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                                                  system: System) -> None:
-    monkeypatch.setattr(tile_room, "_UNIT", 1)
-    monkeypatch.setattr(tile_room, "MARGIN", 1.0)  # so that there is too little again and again
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)  # so that there is too little again and again
     results = []
     for size, saving in ((20_000, False), (7, False), (7, True)):  # saving waits for the step, and repeats one at most
         with pretended_gpu():
             fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path if saving else None, checkpoint_every_s=0.0,
                       evaluate_every_s=math.inf)
-            fit.problem.room.size = size
+            fit.problem.room.sizes["tiles"] = size
             results.append(_result(fit))
         grown, again = fit.problem.room.grown, fit.problem.passes.count - system.steps
         assert fit.step == fit.optimizer.count == system.steps
@@ -129,11 +129,11 @@ def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditi
     system = replace(base, steps=6, optimizer=replace(few, steps=2, step=step), strategies={})
     cpu = Fit(tiny_capture(holdout=8), system)
     cpu_losses = [cpu.advance()[0] for _ in range(6)]
-    monkeypatch.setattr(tile_room, "MARGIN", 1.0)
-    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)
+    monkeypatch.setattr(room, "_UNIT", 1)
     with pretended_gpu():
         fit = Fit(tiny_capture(holdout=8), system, device=CUDA)
-        fit.problem.room.size = 7  # the last steps of Adam are made again before the first of second order
+        fit.problem.room.sizes["tiles"] = 7  # the last steps of Adam are made again before the first of second order
         losses = []
         while fit.step < 6:
             losses.append(fit.advance()[0])
@@ -177,8 +177,8 @@ def test_photos_are_corrected_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
     cpu = Fit(tiny_capture(), system)
     cpu_psnr, params = _result(cpu)
     found = [_learned(cpu)]
-    monkeypatch.setattr(tile_room, "_UNIT", 1)
-    monkeypatch.setattr(tile_room, "MARGIN", 1.0)  # steps are made again, and must not count twice
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)  # steps are made again, and must not count twice
     for size in (20_000, 7):
         with pretended_gpu():
             fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path / str(size), until=7)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.ops import splat, tile_room
+from recon.ops import room as rooms
+from recon.ops import splat
+from recon.ops.room import Room
 from recon.ops.splat import DEPTH, RADIUS, Projection, camera_numbers
 from recon.ops.splat_cuda import Lists, SplatKernels
 from recon.ops.splat_reference import PARAMETERS, Example, cloud, examples, turned_camera
-from recon.ops.tile_room import TileRoom
 
 EXAMPLES = {e.name: e for e in examples()}
 TILE = 16
@@ -172,14 +173,14 @@ def test_tile_lists_are_complete_sorted_and_tight(executor: ModuleType, name: st
 
 
 def test_too_little_room_is_safe_and_said(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_room, "_UNIT", 1)
+    monkeypatch.setattr(rooms, "_UNIT", 1)
     example, kernels = _crowd(), SplatKernels(executor)
     width, height = example.camera.size
     records = _on_cpu(example, torch.float32, depth=False).records
     exact = Lists()
     kernels.make_lists(exact, records, width, height)
-    room = TileRoom()
-    room.size = exact.instances // 3
+    room = Room()
+    room.sizes["tiles"] = exact.instances // 3
     lists, drawn = Lists(), records.clone()
     picture, transmittance = torch.empty(3, height, width), torch.empty(height, width)
     with room.opened(len(records)):
@@ -192,7 +193,7 @@ def test_too_little_room_is_safe_and_said(executor: ModuleType, monkeypatch: pyt
     assert torch.isfinite(g_records).all()
     assert torch.isfinite(picture).all()
     assert room.lost(wait=True) == 1
-    assert room.size >= exact.instances
+    assert room.sizes["tiles"] >= exact.instances
     again = records.clone()
     with room.opened(len(records)):
         kernels.make_lists(lists, again, width, height)

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from pretend import CUDA, Pretended, arrived, pretended_gpu
+from pretend import CUDA, WAITS, Pretended, arrived, pretended_gpu
 from tiny_capture import tiny_capture
 from volume_stand_ins import TINY, nerfacc_on_cpu
 
 from recon.app.catalogue import load
+from recon.fit import problem
 from recon.fit.loop import Fit
 from recon.fit.system import System
 from recon.losses.s3im import S3im
 from recon.losses.sparsity import OpacitySparsity
 from recon.losses.total_variation import TotalVariation
-from recon.ops import cuda
+from recon.ops import cuda, room
 from recon.ops.substitutes import Substitutes
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or
 
 METHODS = ("dvgo", "tensorf_cp", "ngp", "strivec", "tilted_tensorf", "pynerf_dvgo", "rbf_dvgo", "neus",
            "volsdf")
+ROW_BY_ROW = ("dvgo", "tensorf", "ngp", "strivec", "neus", "volsdf")  # the others wait for the number of samples
+LISTS = ("samples", "coloured samples", "samples in front", "samples on the surface")
 MEASURED = ("rbf_dvgo", "neus")  # a picture takes seconds on the executor
 STEPS = 6
 
@@ -47,7 +50,7 @@ def _small(field: Any) -> Any:
     return replace(field, **changed)
 
 
-def _system(method: str) -> System:
+def _system(method: str, rays: int = 64) -> System:
     base = load(method, "fast")
     losses = dict(base.losses)
     strategies = dict(base.strategies)
@@ -59,7 +62,7 @@ def _system(method: str) -> System:
     if "refine" in strategies:
         strategies["refine"] = Refine(at=(0.4, 0.7))
     return replace(base, field=_small(base.field), losses=losses, strategies=strategies, steps=STEPS,
-                   sampler=RandomPixels(rays=64, views=3))
+                   sampler=RandomPixels(rays=rays, views=3))
 
 
 def _finished(fit: Fit) -> dict[str, torch.Tensor]:
@@ -90,6 +93,54 @@ def test_a_volume_is_fitted_on_a_gpu_as_on_the_processor(method: str, tmp_path: 
         assert not isinstance(tensor, Pretended)
         assert tensor.shape == cpu[name].shape
         assert float((tensor - cpu[name]).norm()) <= 0.02 * float(cpu[name].norm()) + 1e-6, name
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("method", ROW_BY_ROW)
+def test_a_step_of_rays_waits_for_nothing(method: str) -> None:
+    system = _system(method)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=8), system, device=CUDA)
+        waits, structural = [], []
+        for step in range(STEPS):
+            fit.problem.step = step
+            structural.append(step == 0 or any(
+                getattr(s, "due", lambda p: True)(fit.problem) for s in fit.strategies.values()))
+            before = len(WAITS)
+            fit.advance()
+            waits.append(WAITS[before:])
+    assert fit.problem.room.sizes
+    assert not fit.problem.room.grown
+    assert structural.count(False) >= 2
+    assert all(found == [] for found, changes in zip(waits, structural, strict=True) if not changes), waits
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("method", ["dvgo", "ngp", "neus"])
+def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkeypatch: pytest.MonkeyPatch,
+                                                             tmp_path: Path) -> None:
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)  # so that there is too little again and again
+    system, capture, results = _system(method, rays=12), tiny_capture(holdout=8), []
+    for size, saving in ((1000, False), (5, method == "neus"), (0, False)):  # settles each step where it saves
+        with pretended_gpu():
+            fit = Fit(capture, system, device=CUDA, folder=tmp_path if saving else None)
+            if size == 0:
+                monkeypatch.setattr(problem, "has_room", lambda tensor: False)  # exact lists, waited for
+            fit.problem.room.sizes.update(dict.fromkeys(LISTS, size))
+            while fit.step < STEPS:
+                fit.advance()
+                if saving:
+                    fit.save()
+            fit.settle()
+            results.append(fit.field.params.state())
+        grown = fit.problem.room.grown
+        assert (grown > 1) == (size == 5)
+        assert fit.step == STEPS
+        assert (fit.problem.passes.count > STEPS) == (size == 5)
+    for params in results[1:]:
+        for name, tensor in params.items():
+            assert torch.equal(tensor, results[0][name]), name
 
 
 @pytest.mark.parametrize("method", ["ngp", "tensorf_cp"])

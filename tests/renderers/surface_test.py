@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon.losses.curvature import Curvature
 from recon.losses.eikonal import Eikonal
+from recon.ops.chosen import Counted
 from recon.ops.march import distances
 from recon.renderers.surface import SurfaceRenderer
 from recon.types import Camera, Observation, Rays, Volume
@@ -147,7 +148,8 @@ def test_losses_read_the_trace() -> None:
     seen = Observation(Camera(2, 2, torch.ones(4), torch.eye(4)), torch.zeros(3, 1, 4), None, torch.zeros(3), 0)
     assert float(Eikonal().value(shown, seen)) < 1e-10  # a plane's distance is exact
     assert float(Curvature().value(shown, seen)) < 1e-10
-    shown.trace.gradients = shown.trace.gradients * 1.5
+    (gradients,) = shown.trace.gradients
+    shown.trace.gradients = (Counted(gradients.rows * 1.5),)
     assert float(Eikonal().value(shown, seen)) == pytest.approx(0.25, rel=1e-4)
-    shown.trace.bends = shown.trace.bends + torch.tensor([0.1, 0.0, 0.0])
+    shown.trace.bends = Counted(shown.trace.bends.rows + torch.tensor([0.1, 0.0, 0.0]))
     assert float(Curvature().value(shown, seen)) == pytest.approx(0.01, rel=1e-3)

@@ -83,6 +83,7 @@ class VolumeField(ABC):
     feature_width = 0
     per_voxel: tuple[str, ...] = ()  # parameters [x, y, z, channels], for strategies that look at places
     path = ""  # of ``settings`` in the settings of the method
+    row_by_row = True  # a point is looked up to the same bits however many others there are
     voxels_per_pixel = 0.5  # at most: more than photos can tell apart are not made
 
     def find_region(self, capture: Capture, cells: int) -> Region:
