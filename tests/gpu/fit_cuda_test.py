@@ -182,7 +182,7 @@ def test_photos_are_corrected_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
     for size in (20_000, 7):
         with pretended_gpu():
             fit = Fit(tiny_capture(), system, device=CUDA, folder=tmp_path / str(size), until=7)
-            fit.problem.room.size = size
+            fit.problem.room.sizes["tiles"] = size
             for _ in fit.events():
                 pass
             assert (fit.problem.room.grown > 1) == (size == 7)
