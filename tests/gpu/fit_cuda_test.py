@@ -145,6 +145,24 @@ def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditi
         assert float((ours[name] - theirs[name]).norm()) < 1e-2 * float(theirs[name].norm()), name
 
 
+@pytest.mark.usefixtures("gpu")
+def test_more_products_do_not_wait_more() -> None:
+    few = gaussians_lm.PRESETS["fast"].optimizer
+    waits = []
+    for products in (1, 4):
+        solver = replace(few.step.solver, iterations=products, tolerance=0.0)
+        step = replace(few.step, solver=solver, line_search=1, preconditioner="block")
+        system = replace(_system(), steps=3, optimizer=replace(few, steps=2, step=step), strategies={})
+        with pretended_gpu():
+            fit = Fit(tiny_capture(holdout=2), system, device=CUDA)
+            fit.advance()
+            before = len(WAITS)
+            fit.advance()
+            waits.append(WAITS[before:])
+    assert waits[0] == waits[1]
+    assert waits[0]  # the lists of every photo, whether the step is taken
+
+
 def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
     with pretended_gpu():
         a = torch.ones(3).to(CUDA)

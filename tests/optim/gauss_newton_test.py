@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.optim.damping import PaperDamping, TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory, Residuals, minimise
-from recon.optim.linear import ConjugateGradients, conjugate_gradients, dot
+from recon.optim.linear import ConjugateGradients, ahead_of_device, conjugate_gradients, dot
 
 EXACT = ConjugateGradients(iterations=200, tolerance=1e-12)
 
@@ -24,34 +24,60 @@ def _random(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+SOLVERS = pytest.mark.parametrize("solve", [conjugate_gradients, ahead_of_device])
+
+
+@SOLVERS
 @pytest.mark.parametrize("n", [1, 7, 40])
-def test_conjugate_gradients_agree_with_cholesky(n: int) -> None:
+def test_conjugate_gradients_agree_with_cholesky(n: int, solve: Any) -> None:
     J = _random(n, 2 * n, n) * torch.logspace(0, -2, n, dtype=torch.float64)
     A = J.T @ J + 1e-3 * torch.eye(n, dtype=torch.float64)
     b = _random(n + 1, n)
-    got = conjugate_gradients(lambda v: A @ v, b, 1 / A.diagonal(), ConjugateGradients(2 * n, 1e-12))
+    got = solve(lambda v: A @ v, b, 1 / A.diagonal(), ConjugateGradients(2 * n, 1e-12))
     want = torch.cholesky_solve(b[:, None], torch.linalg.cholesky(A))[:, 0]
     assert (got.x - want).norm() <= 1e-6 * want.norm()
     assert got.iterations <= 2 * n
 
 
-def test_a_solve_cut_short_is_still_a_descent() -> None:
+@SOLVERS
+def test_a_solve_cut_short_is_still_a_descent(solve: Any) -> None:
     J = _random(0, 60, 30)
     A, b = J.T @ J, _random(1, 30)
     values = []
     for iterations in range(6):
-        x = conjugate_gradients(lambda v: A @ v, b, 1 / A.diagonal(), ConjugateGradients(iterations, 0.0)).x
+        x = solve(lambda v: A @ v, b, 1 / A.diagonal(), ConjugateGradients(iterations, 0.0)).x
         values.append(float(0.5 * x @ A @ x - b @ x))
     assert values[0] == 0
     assert all(after < before for before, after in itertools.pairwise(values))
 
 
-def test_nothing_to_solve_and_not_a_number() -> None:
-    zero = conjugate_gradients(lambda v: v, torch.zeros(5), torch.ones(5))
+@SOLVERS
+def test_nothing_to_solve_and_not_a_number(solve: Any) -> None:
+    zero = solve(lambda v: v, torch.zeros(5), torch.ones(5), ConjugateGradients())
     assert zero.iterations == 0
     assert zero.x.abs().max() == 0
-    broken = conjugate_gradients(lambda v: v * math.nan, torch.ones(5), torch.ones(5))
+    broken = solve(lambda v: v * math.nan, torch.ones(5), torch.ones(5), ConjugateGradients())
     assert torch.isfinite(broken.x).all()
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 0.05, 1e-3])
+def test_a_host_that_asks_late_makes_one_product_more_and_gets_the_same(tolerance: float) -> None:
+    J = _random(3, 90, 50)
+    A, b = J.T @ J + torch.eye(50, dtype=torch.float64), _random(4, 50)
+    made = []
+
+    def product(v: Tensor) -> Tensor:
+        made.append(1)
+        return A @ v
+
+    want = conjugate_gradients(product, b, 1 / A.diagonal(), ConjugateGradients(60, tolerance))
+    products = len(made)
+    got = ahead_of_device(product, b, 1 / A.diagonal(), ConjugateGradients(60, tolerance))
+    assert got.iterations == want.iterations == products < 60
+    assert len(made) == 2 * products + 1
+    torch.testing.assert_close(got.x, want.x)
+    assert float((got.rest - want.rest).norm()) < 1e-8 * float(b.norm())
+    assert got.residual == pytest.approx(want.residual, abs=1e-8)
 
 
 @pytest.mark.parametrize("n", [0, 3, 4096, 5000, 100_001])
