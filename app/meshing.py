@@ -3,7 +3,7 @@ turned as a file format expects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -176,14 +176,18 @@ def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[
     from recon.mesh.texture_fit import fit_texture
 
     pixels = sum(camera.width * camera.height for camera in cameras)
-    few = cameras[:: -(-pixels // FIT_PIXELS)]  # the fit looks at every view several times
+    every = -(-pixels // FIT_PIXELS)  # the fit looks at its views several times, so they are kept, and not all are
+    kept: list[tuple[Camera, Tensor, Tensor]] = []
 
-    def drawn(camera: Camera) -> tuple[Camera, Tensor, Tensor]:
-        shown = render(camera)
-        return camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+    def drawn() -> Iterator[tuple[Camera, Tensor, Tensor]]:
+        for index, camera in enumerate(cameras):
+            shown = render(camera)
+            view = camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+            if index % every == 0:
+                kept.append(view)
+            yield view
 
-    baked = bake(unwrap(mesh, size), map(drawn, cameras), Baking(size))
-    kept = [drawn(camera) for camera in few]
+    baked = bake(unwrap(mesh, size), drawn(), Baking(size))
     return fit_texture(baked, lambda: kept)
 
 
