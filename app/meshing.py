@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The axis that points up, where the format or the programs that read it have one.
 UPS = {".glb": "y", ".obj": "y", ".usdz": "y", ".stl": "z", ".html": "y"}
 AXES = {name: torch.eye(3, dtype=torch.float64)[i] for i, name in enumerate("xyz")}
+_STEEPEST = 2.0  # slope of a fitted distance
 FIT_PIXELS = 12_000_000  # that a texture is fitted to at most: memory and time
 WANTED = ("rgb", "depth", "opacity", "surface", "spread")  # the last two where the renderer has them
 
@@ -120,7 +121,9 @@ def _of_distance(field: Any, box: Tensor | None, meshing: Meshing) -> tuple[Mesh
 
     mesher = marching_cubes if meshing.mesher == "marching_cubes" else flexicubes
     with torch.no_grad():
-        mesh = mesher.mesh_distance(distance, Grid.around(low, high, meshing.resolution))
+        grid = Grid.around(low, high, meshing.resolution)
+        # fitted distances are a little steeper than true ones in places
+        mesh = mesher.mesh_distance(distance, grid, values=grid.sample_distances(distance, slope=_STEEPEST))
         mesh, hollows = drop_cavities(mesh)
         colours = torch.cat([field.colour(x) for x in mesh.vertices.split(1 << 18)]).clamp(0, 1)
     notes = (f"{hollows:,} hollow{'s' if hollows > 1 else ''} inside dropped",) if hollows else ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from recon.errors import InputError
 from recon.ops.flexicubes import grid_points
@@ -59,16 +60,20 @@ class Grid:
         """The function's values [nz, ny, nx]; raises InputError where they are not finite or have no surface."""
         return checked(_evaluate(distance, self.points().reshape(-1, 3)).reshape(self.shape))
 
-    def sample_distances(self, distance: DistanceFunction) -> Tensor:
-        """``sample`` of a true distance, which changes by no more than one goes: exact up to three cells from the
-        surface, and farther away the value at the nearest of every fourth point, which has the right sign."""
+    def sample_distances(self, distance: DistanceFunction, slope: float = 1.0) -> Tensor:
+        """``sample`` of a function that changes by no more than ``slope`` times the way gone, but for sudden changes
+        of sign: exact up to three cells from the surface, and farther away the value at the nearest of every fourth
+        point, which has the right sign."""
         points = self.points()
         nodes = [torch.tensor(sorted({*range(0, n, _STRIDE), n - 1})) for n in self.shape]
         coarse = points[torch.meshgrid(*nodes, indexing="ij")]
         found = _evaluate(distance, coarse.reshape(-1, 3).contiguous()).reshape(coarse.shape[:3])
-        nearest = [(torch.arange(n)[:, None] - at).abs().argmin(1) for n, at in zip(self.shape, nodes)]
-        values = found[torch.meshgrid(*nearest, indexing="ij")]
-        near = values.abs() <= (_STRIDE / 2 * 3**0.5 + 3) * self.spacing
+        sign = (found < 0).float()[None, None]  # cut off at a border, it may change far from zero
+        changes = (max_pool3d(sign, 3, 1, 1) + max_pool3d(-sign, 3, 1, 1))[0, 0] > 0
+        nearest = torch.meshgrid(*((torch.arange(n)[:, None] - at).abs().argmin(1)
+                                   for n, at in zip(self.shape, nodes)), indexing="ij")
+        values = found[nearest]
+        near = changes[nearest] | (values.abs() <= slope * (_STRIDE / 2 * 3**0.5 + 3) * self.spacing)
         values[near] = _evaluate(distance, points[near])
         return checked(values)
 

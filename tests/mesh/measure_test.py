@@ -78,6 +78,19 @@ def test_distances_near_the_surface_are_exact_and_far_ones_have_their_sign(size:
     assert torch.equal(exact < 0, quick < 0)
 
 
+def test_sampling_by_distance_follows_a_steep_function_and_sudden_changes_of_sign() -> None:
+    grid = Grid.around(torch.full((3,), -1.0), torch.full((3,), 1.0), 33)
+
+    def ball_cut_in_half(x: torch.Tensor) -> torch.Tensor:
+        value = 1.8 * (x.norm(dim=1) - 0.7)
+        return torch.where(x[:, 0] < 0.13, value, value.abs())
+
+    exact, quick = grid.sample(ball_cut_in_half), grid.sample_distances(ball_cut_in_half, slope=1.8)
+    near = exact.abs() < 3 * 1.8 * grid.spacing
+    assert torch.equal(exact[near], quick[near])
+    assert torch.equal(exact < 0, quick < 0)
+
+
 def test_a_fitted_grid_beats_marching_cubes_on_a_turned_cube() -> None:
     true = Truth(cube(0.4))
     grid = Grid.around(torch.full((3,), -0.95), torch.full((3,), 0.95), 17)
