@@ -24,7 +24,7 @@ from recon.errors import BudgetError, InputError
 
 if TYPE_CHECKING:
     from recon.fit.events import Event, Finished
-    from recon.fit.system import System
+    from recon.fit.system import PoseRefinement, System
     from recon.types import Capture
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
@@ -139,7 +139,7 @@ class FitJob:
             raise InputError(f"--start: {self.method} does not begin with a mesh",
                              fix="Leave it out, or choose a method that refines a mesh: recon methods")
         self.device = machine.device_for(system, request.device)
-        self.capture = self._read(request.out.parent if request.out else Path("runs"))
+        self.capture = self._read(request.out.parent if request.out else Path("runs"), system.pose_refinement)
         if request.time is not None:
             from recon.fit.plan import plan_for_time
 
@@ -185,7 +185,7 @@ class FitJob:
             raise InputError(f"this run is finished: {done['steps']:,} of {until:,} steps", file=path,
                              fix=f"Go on for longer: recon fit --resume {path} --steps {2 * done['steps']}")
         self._lock = folder.lock()
-        self.capture = self._read(path.parent)
+        self.capture = self._read(path.parent, self.system.pose_refinement)
         if request.steps is not None:  # the plan (decay of rates, structure changes) stays: only the end moves
             folder.write_config(config | {"fit": (config.get("fit") or {}) | {"until": check_steps(request.steps)}})
         self._make_fit(resume=True, until=until)
@@ -204,10 +204,12 @@ class FitJob:
         self.stopped = self._log_failed = False
         machine.use_threads(self.threads)
 
-    def _read(self, runs: Path) -> Capture:
+    def _read(self, runs: Path, refinement: PoseRefinement) -> Capture:
         """The capture at working resolution, with a line for each thing a person should know about it."""
         request, report = self.request, self.reporter
         found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
+        if refinement.enabled and refinement.tracks:
+            found = with_adjusted_poses(found, runs, report)
         wanted = request.resolution
         self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
         small = with_start(at_working_size(found, self.size, self.memory, runs, report), request.start)
@@ -319,6 +321,20 @@ def read_scene(scene: str, format: str | None, holdout: int | None, poses: str |
     return data.read(path, format=format, holdout=8 if holdout is None else holdout,
                      poses=None if poses in (None, "auto") else poses, progress=_progress(report),
                      work_dir=_work_dir(path, runs))
+
+
+def with_adjusted_poses(found: Capture, runs: Path, report: Reporter) -> Capture:
+    """The capture with given poses adjusted to feature tracks; as it was where that cannot be done."""
+    if found.format in ("photos", "video", "run"):  # such poses come from features, or are exact
+        return found
+    from recon.data.parts.context import Context
+    from recon.data.parts.tracks import adjusted
+
+    try:
+        return adjusted(found, Context(progress=_progress(report), work_dir=_work_dir(found.root.absolute(), runs)))
+    except InputError as error:
+        report.warn(f"Poses are refined against pixels alone: {error.what}")
+        return found
 
 
 def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Path, report: Reporter) -> Capture:

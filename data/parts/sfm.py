@@ -82,7 +82,7 @@ def _compute(photos: list[Path], folder: Path, context: Context) -> None:
     log = folder / "colmap.log"
     job.write_text(json.dumps({"folder": str(folder.resolve()), "log": str(log.resolve()), "groups": groups,
                                "num_threads": os.cpu_count() or 1}))  # fmt: skip
-    placed, error_px = _listen(job, log, context)
+    placed, error_px = listen("sfm_process.py", job, log, context)
     if placed < 3:
         raise InputError(f"{placed or 'none'} of {count} photos could be placed: too little in common between them",
                          file=photos[0].parent, fix=ADVICE)  # fmt: skip
@@ -91,9 +91,9 @@ def _compute(photos: list[Path], folder: Path, context: Context) -> None:
     os.replace(draft, folder / "done.json")
 
 
-def _listen(job: Path, log: Path, context: Context) -> tuple[int, float]:
+def listen(script: str, job: Path, log: Path, context: Context) -> tuple[int, float]:
     """Runs the process to its end -> (photos placed, mean reprojection error in pixels of the copies)."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("sfm_process.py")), str(job)]
+    command = [sys.executable, "-P", str(Path(__file__).with_name(script)), str(job)]
     with log.open("ab") as errors, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True, env=_environment()
     ) as process:

@@ -22,7 +22,8 @@ EXHAUSTIVE_RETRY_UP_TO = 300
 _ENOUGH_PLACED = 0.7
 
 
-def main(job_file: str) -> int:
+def serve(job_file: str, run: Callable[[dict[str, Any], Callable[..., None], _LogReader], tuple[object, ...]]) -> int:
+    """Does ``run(job, say, log)`` and says what it returns."""
     job = json.loads(Path(job_file).read_text())
     listener = os.fdopen(os.dup(1), "w")
 
@@ -38,7 +39,7 @@ def main(job_file: str) -> int:
 
     log = _LogReader(Path(job["log"]), say)
     try:
-        say(*_run(job, say, log))
+        say(*run(job, say, log))
     except Exception as error:
         say("failed", f"{type(error).__name__}: {error}")
         return 1
@@ -164,4 +165,4 @@ class _LogReader:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(serve(sys.argv[1], _run))

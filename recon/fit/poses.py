@@ -22,6 +22,7 @@ from recon.errors import InputError
 from recon.fit.system import PoseRefinement
 from recon.protocols import Poseable
 from recon.types import Camera, Observation, Similarity, View
+from recon.types.similarity import similarity_between
 
 _OUTLIER = 0.1  # errors beyond this count by their size, not by its square
 
@@ -94,14 +95,7 @@ class Poses:
 
     def drift(self) -> Similarity:
         """refined_from_given: what all refined cameras have moved by together, which pixels cannot tell."""
-        turn = (self.current[:, :3, :3] @ self.given[:, :3, :3].mT).mean(0)
-        u, _, v = torch.linalg.svd(turn)
-        R = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ v))], dtype=torch.float64)) @ v
-        before, after = self.given[:, :3, 3] @ R.T, self.current[:, :3, 3]
-        a, b = before - before.mean(0), after - after.mean(0)
-        spread = float((a * a).sum())
-        scale = float((a * b).sum()) / spread if spread > 1e-12 * self.radius**2 else 1.0
-        return Similarity(scale, R, after.mean(0) - scale * before.mean(0))
+        return similarity_between(self.given, self.current)
 
     def aligned(self, views: Sequence[View]) -> tuple[View, ...]:
         """Views that were not fitted, moved along with those that were."""

@@ -42,6 +42,8 @@ class PoseRefinement:
 
     # whether poses are refined: for poses from phones and trackers, or hurried structure from motion
     enabled: bool = False
+    # poses that came with the photos are adjusted to matched features first: pixels pull over a few pixels only
+    tracks: bool = True
     # share of the fit at which refinement begins and ends
     begin: float = 0.02
     until: float = 1.0

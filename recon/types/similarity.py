@@ -56,3 +56,16 @@ class Similarity:
     @staticmethod
     def from_dict(d: dict) -> Similarity:
         return Similarity(float(d["scale"]), d["rotation"], d["translation"])
+
+
+def similarity_between(poses_source: Tensor, poses_target: Tensor) -> Similarity:
+    """target_from_source of the same cameras [n, 4, 4] (world_from_camera) in two frames, with least squared errors:
+    the mean turn of their axes, then scale and shift of their centres. Scale 1 where all stand in one place."""
+    turn = (poses_target[:, :3, :3] @ poses_source[:, :3, :3].mT).mean(0)
+    u, _, v = torch.linalg.svd(turn)
+    rotation = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ v))], dtype=torch.float64)) @ v
+    before, after = poses_source[:, :3, 3] @ rotation.T, poses_target[:, :3, 3]
+    a, b = before - before.mean(0), after - after.mean(0)
+    spread = float((a * a).sum())
+    scale = float((a * b).sum()) / spread if spread > 1e-24 else 1.0
+    return Similarity(scale, rotation, after.mean(0) - scale * before.mean(0))
