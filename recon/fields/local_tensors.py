@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate, max_pool3d
 from recon.fields.parts.volume_field import VolumeField, VolumeSettings
 from recon.ops.elementwise import sigmoid
 from recon.ops.grid import local_tensors, trilinear
+from recon.types.placement import sent
 
 _CHUNK = 1 << 18  # points that are looked at together
 
@@ -116,7 +117,7 @@ class LocalTensorField(VolumeField):
         return torch.cat(out, dim=1)
 
     def _tables_on(self, device: torch.device) -> list[Tensor]:
-        self.tables = [t if t.device == device else t.to(device) for t in self.tables]
+        self.tables = [t if t.device == device else sent(t, device) for t in self.tables]
         return self.tables
 
     # ------------------------------------------------------------ growth, on the CPU

@@ -159,8 +159,10 @@ class _Draws:
     """Random numbers of one step. On a GPU those of one purpose do not depend on how many another one takes, nor the
     first ones on how many are taken."""
 
+    where: ClassVar[tuple[str, ...]] = ("cuda",)
+
     def __init__(self, seed: int, on: torch.device) -> None:
-        self.seed, self.apart, self.generator = seed, on.type == "cuda", torch.Generator().manual_seed(seed)
+        self.seed, self.apart, self.generator = seed, on.type in self.where, torch.Generator().manual_seed(seed)
 
     def next(self) -> torch.Generator:
         if self.apart:

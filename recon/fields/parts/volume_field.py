@@ -19,6 +19,7 @@ from recon.ops.mlp import initial, mlp
 from recon.params import Params
 from recon.types import Capture, Volume
 from recon.types.perspective import Perspective
+from recon.types.placement import sent
 
 _BANDS = 4  # of the direction's encoding
 _HALF = 0.7  # optical length that lets half of the light pass
@@ -170,7 +171,7 @@ class VolumeField(ABC):
 
     def volume(self) -> Volume:
         if self.cells.device != self.params.device:
-            self.cells = self.cells.to(self.params.device)
+            self.cells = sent(self.cells, self.params.device)
         r = self.region
         if r.perspective is not None:  # steps of layers; the optical length of a whole ray is always the same
             now, last = r.size(self.voxels)[2], r.size(self.most_voxels)[2]

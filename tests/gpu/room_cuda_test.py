@@ -1,0 +1,110 @@
+"""Lists with more room than entries: what lies behind the last entry changes no bit, and nobody waits for a length."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from pretend import CUDA, WAITS, pretended_gpu
+from torch import Tensor
+from volume_cuda_test import LOOKUPS, Lookup
+
+from recon.ops import room as rooms
+from recon.ops.chosen import Counted, choose, mean_of, places
+from recon.ops.grid_cuda import GridKernels
+from recon.ops.mlp_cuda import MlpKernels
+from recon.ops.room import Room
+
+
+def _random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=[x.name for x in LOOKUPS])
+def test_points_without_a_gradient_change_no_bit(executor: ModuleType, lookup: Lookup) -> None:
+    kernels = GridKernels(executor)
+    found = []
+    for more in (0, 90):
+        u = torch.cat([lookup.points, torch.zeros(more, 3)])
+        g = torch.cat([_random(1, len(lookup.points), lookup.width), torch.zeros(more, lookup.width)])
+        into = [torch.ones_like(p) for p in lookup.parameters]
+        getattr(kernels, f"grid_{lookup.name}_backward")(*lookup.backward(lookup.parameters, u, g), *into)
+        found.append(into)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_rows_without_a_gradient_change_no_bit_of_a_network(executor: ModuleType) -> None:
+    sizes, count = [3, 4, 2], 4500  # more than one part of the sum over rows
+    parameters, x, g = _random(1, 4 * 4 + 5 * 2), _random(2, count, 3), _random(3, count, 2)
+    none = torch.empty(0, 0), torch.empty(0, dtype=torch.int32)
+    found = []
+    for more in (0, 4000):
+        rows, g_out = torch.cat([x, x[:more]]), torch.cat([g, torch.zeros(more, 2)])
+        g_x, g_parameters = torch.empty_like(rows), torch.zeros_like(parameters)
+        MlpKernels(executor).mlp_backward(sizes, parameters, rows, *none, True, g_out, g_x, g_parameters)
+        found.append((g_x[:count], g_parameters))
+        assert (g_x[count:] == 0).all()
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("count", [0, 1, 5000])
+def test_means_of_what_counts(count: int) -> None:
+    values, found = _random(4, count), []
+    for more in (1, 3000):
+        counted = torch.cat([torch.ones(count, dtype=torch.bool), torch.zeros(more, dtype=torch.bool)])
+        rows = torch.cat([values, torch.full((more,), float("inf"))])
+        with pretended_gpu():
+            part = Counted(rows.to(CUDA).requires_grad_(), counted.to(CUDA))
+            before = len(WAITS)
+            mean = mean_of(lambda r: 2 * r, part, part)
+            mean.backward()
+            assert WAITS[before:] == []
+            g = part.rows.grad
+            assert g is not None
+            found.append((mean.detach().cpu(), g.cpu()[:count]))
+            assert (g.cpu()[count:] == 0).all()
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    exact = 2 * values.double().mean() if count else torch.zeros(())
+    torch.testing.assert_close(found[0][0].double(), exact.double(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0][1], torch.full((count,), 2 / max(count, 1)))
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("size", [40, 100, 7])
+def test_rows_are_chosen_into_the_room_there_is(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(rooms, "_UNIT", 1)
+    x, mask = _random(5, 100, 3), _random(6, 100) > 0.4
+    heavy = mask & (_random(7, 100) > 0)
+    exact, few = choose(mask, "exact"), choose(heavy, "few")
+    total = len(exact)
+    assert 7 < total <= 40
+    room = Room()
+    room.sizes.update(front=size, heavy=size)
+    with pretended_gpu():
+        on, all_of_them, some = x.to(CUDA).requires_grad_(), mask.to(CUDA), heavy.to(CUDA)
+        before = len(WAITS)
+        with room.opened(1):
+            chosen, second = choose(all_of_them, "front"), choose(some, "heavy")
+            rows = chosen.of(on)
+            where = places(second, chosen, chosen.before())
+        weight = torch.where(chosen.index >= 0, 1.0, 0.0)
+        (rows * weight[:, None] * rows.detach()).sum().backward()
+        assert WAITS[before:] == []
+        held = min(total, size)
+        assert len(rows) == size
+        assert torch.equal(chosen.index.cpu()[:held], exact.index[:held])
+        assert (chosen.index.cpu()[held:] == -1).all()
+        assert torch.equal(rows.detach().cpu()[:held], x[exact.index[:held]])
+        assert torch.equal(chosen.before().cpu(), exact.before().clamp_max(size))
+        expected = torch.zeros_like(x).index_copy_(0, exact.index[:held], x[exact.index[:held]])
+        assert torch.equal(on.grad.cpu(), expected)
+        sought = places(few, exact, exact.before())[:size]
+        assert torch.equal(where.cpu()[: len(sought)], torch.where(sought < size, sought, -1))
+        assert (where.cpu()[len(sought):] == -1).all()
+        enough = room.enough()
+        assert enough is not None
+        assert bool(enough) == (size >= total)
+        assert room.lost(wait=True) == (size < total)
+        assert room.sizes["front"] >= total
