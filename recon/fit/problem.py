@@ -152,7 +152,7 @@ class FitProblem:
         if self.seen.rays is None:
             return self.room.opened(self.field.params.rows) if deferred else nullcontext()
         able = idle and getattr(self.field, "row_by_row", False) and has_room(self.seen.rays.origin)
-        return self.room.opened(len(self.seen.rays)) if able else nullcontext()
+        return self.room.opened() if able else nullcontext()
 
     def gradient(self, deferred: bool = False, idle: bool = False) -> float:
         """Backward of all losses of one view; the loss, on a GPU that of the step before (see ``Late``)."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from recon.ops import cuda
 
 MARGIN = 1.25  # room for each entry that was needed so far
+WINDOW = 20  # steps that show how much is needed: after so many a list with much more room than that loses it
 MOST = 2**31 - 1
 _UNIT = 4096  # capacities are multiples of it, so that the allocator sees few sizes
 _open = threading.local()
@@ -29,14 +30,15 @@ class Room:
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
         self.grown = 0  # how often a step had to be made again
-        self._rows = 0
+        self._rows = self._steps = 0  # _steps: that ``_needed`` is of
         self._seen: dict[str, int] = {}  # what was needed when the host last had to wait
-        self._needed: dict[str, Tensor] = {}  # [1] int32 on the device: the most entries since the host last looked
+        self._needed: dict[str, Tensor] = {}  # [1] int32 on the device: the most entries of some last steps
         self._sent: Callable[[], float] | None = None
 
     @contextmanager
-    def opened(self, rows: int) -> Iterator[None]:
-        """Lists of ``rows`` Gaussians or rays that are made inside take their capacity from here; only one step's."""
+    def opened(self, rows: int = 1) -> Iterator[None]:
+        """Lists that are made inside, only one step's, take their capacity from here; of ``rows`` Gaussians, whose
+        number tells how much more is needed than before."""
         if rows != self._rows:  # which they do only after the host has waited, see ``lost``
             for name, known in self._seen.items():
                 if known:
@@ -50,7 +52,7 @@ class Room:
             _open.room = None
 
     def needed(self, name: str) -> int:
-        """The most entries since the host last had to wait; waits for the GPU. 0 where no such list was made there."""
+        """The most entries of some last steps; waits for the GPU. 0 where no such list was made there."""
         return self._known().get(name, 0)
 
     def take(self, name: str, count: Tensor) -> int:
@@ -73,6 +75,7 @@ class Room:
         """
         if not self._needed:
             return 0
+        self._steps += 1
         before, self._sent = self._sent, cuda.start_copy(self._missing())
         lost = 2 if before is not None and before() > 0 else 0
         if wait and not lost:
@@ -104,15 +107,17 @@ class Room:
 
     def _look(self, grow: bool) -> None:
         """Waits. Sizes change only here and in ``opened``: when no list is under way that was compared with them."""
-        self._seen = self._known()
-        if grow:
-            self.grown += 1
-            for name, known in self._seen.items():
-                if known > self.sizes[name]:
-                    self.sizes[name] = _rounded(known * MARGIN)
+        self._seen, telling = self._known(), self._steps >= WINDOW
+        self.grown += grow
+        for name, known in self._seen.items():
+            wanted = _rounded(known * MARGIN)
+            if known > self.sizes[name] or (telling and wanted < 0.8 * self.sizes[name]):
+                self.sizes[name] = wanted
+        if grow or telling:
             self._forget()
 
     def _forget(self) -> None:
+        self._steps = 0
         for needed in self._needed.values():
             needed.zero_()
 

@@ -108,3 +108,31 @@ def test_rows_are_chosen_into_the_room_there_is(monkeypatch: pytest.MonkeyPatch,
         assert bool(enough) == (size >= total)
         assert room.lost(wait=True) == (size < total)
         assert room.sizes["front"] >= total
+
+
+@pytest.mark.usefixtures("gpu")
+def test_room_that_is_not_needed_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "_UNIT", 1)
+    room = Room()
+
+    def step(needed: int, *, wait: bool = False) -> int:
+        with room.opened():
+            size = room.take("list", torch.tensor([needed], dtype=torch.int32).to(CUDA, non_blocking=True))
+        assert room.lost(wait=wait) == 0
+        return size
+
+    with pretended_gpu():
+        sizes = [step(1000), step(900, wait=True), step(100)]
+        assert sizes == [1250] * 3  # a few steps say little
+        for needed in range(100, 100 + rooms.WINDOW):
+            step(needed)
+        assert step(50, wait=True) == 1250  # the first steps needed so much
+        for needed in range(100, 100 + rooms.WINDOW):
+            step(needed)
+        assert step(50, wait=True) == 1250
+        assert step(100) == int(1.25 * (99 + rooms.WINDOW))
+        before = len(WAITS)
+        for _ in range(5):
+            step(100)
+        assert WAITS[before:] == []
+        assert not room.grown
