@@ -109,9 +109,13 @@ class Room:
         """Waits. Sizes change only here and in ``opened``: when no list is under way that was compared with them."""
         self._seen, telling = self._known(), self._steps >= WINDOW
         self.grown += grow
+        factor = 1.0  # lists that are made of a list that was cut off may need as much more as that one
         for name, known in self._seen.items():
-            wanted = _rounded(known * MARGIN)
-            if known > self.sizes[name] or (telling and wanted < 0.8 * self.sizes[name]):
+            wanted, size = _rounded(known * MARGIN), self.sizes[name]
+            if known > size or factor > 1.0:
+                self.sizes[name] = max(wanted, _rounded(size * factor))
+                factor = max(factor, wanted / size) if known > size else factor
+            elif telling and wanted < 0.8 * size:
                 self.sizes[name] = wanted
         if grow or telling:
             self._forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import ModuleType
 
 import pytest
@@ -12,9 +13,14 @@ from volume_cuda_test import LOOKUPS, Lookup
 
 from recon.ops import room as rooms
 from recon.ops.chosen import Counted, choose, mean_of, places
+from recon.ops.grid import trilinear
 from recon.ops.grid_cuda import GridKernels
+from recon.ops.march import distances
 from recon.ops.mlp_cuda import MlpKernels
 from recon.ops.room import Room
+from recon.renderers.march import MarchRenderer
+from recon.types import Rays, Volume
+from recon.types.perspective import Perspective
 
 
 def _random(seed: int, *shape: int) -> Tensor:
@@ -136,3 +142,57 @@ def test_room_that_is_not_needed_is_given_back(monkeypatch: pytest.MonkeyPatch) 
             step(100)
         assert WAITS[before:] == []
         assert not room.grown
+
+
+class Cloud:
+    """A dense grid of density and colour with a Volumetric's methods; half of its cells are empty."""
+
+    def __init__(self, values: Tensor, cells: Tensor) -> None:
+        self.values, self.cells = values, cells
+
+    def volume(self) -> Volume:
+        return Volume((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), 0.5, self.cells, 0.15, 0.6, -0.5)
+
+    def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
+        return trilinear(self.values, u)[:, 0].contiguous(), None
+
+    def radiance(self, u: Tensor, footprint: Tensor, direction: Tensor, ray: Tensor, more: Tensor | None) -> Tensor:
+        return torch.sigmoid(trilinear(self.values, u)[:, 1:] + direction.index_select(0, ray)).contiguous()
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("facing", [False, True])
+def test_a_picture_of_rays_has_the_same_bits_with_more_room(monkeypatch: pytest.MonkeyPatch, facing: bool) -> None:
+    monkeypatch.setattr(rooms, "_UNIT", 1)
+    values, cells = 2 * _random(8, 5, 6, 4, 4), distances(_random(9, 6, 6, 6) > 0)
+    direction = torch.nn.functional.normalize(_random(10, 20, 3) + torch.tensor([0.0, 0.0, 3.0]), dim=1)
+    rays = Rays(torch.tensor([[0.0, 0.1, -2.5]]).repeat(20, 1), direction, torch.full((20,), 0.01), (20, 1), seed=3)
+    names = ("samples", "coloured samples", "samples in front")
+    found = []
+    for size in (None, 2000, 3):
+        room = Room()
+        room.sizes.update({} if size is None else dict.fromkeys(names, size))
+        with pretended_gpu():
+            field = Cloud(values.to(CUDA).requires_grad_(), cells.to(CUDA))
+            if facing:
+                seen = Perspective(torch.eye(4), 0.5)
+                monkeypatch.setattr(Cloud, "volume", lambda self, seen=seen: Volume(
+                    (-1.0, -1.0, 0.0), (1.0, 1.0, 1.0), 0.0, self.cells, 0.05, 0.6, -0.5, seen))
+            sent, before = rays.to(CUDA), len(WAITS)
+            with nullcontext() if size is None else room.opened():
+                picture = MarchRenderer().render_rays(field, sent, want=("rgb", "opacity"))
+            assert picture.opacity is not None
+            loss = picture.rgb.square().sum() + picture.opacity.sum() + picture.trace.distortion.sum()
+            enough = room.enough()
+            (loss if enough is None else loss * enough[0]).backward()
+            assert bool(WAITS[before:]) == (size is None)
+            g = field.values.grad
+            assert g is not None
+            if size == 3:
+                assert room.lost(wait=True) == 1
+                assert (g.cpu() == 0).all()
+                assert min(room.sizes[n] for n in names) > 20
+            else:
+                found.append([t.detach().cpu() for t in (picture.rgb, picture.opacity, loss, g)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert float(found[0][3].norm()) > 0.1
