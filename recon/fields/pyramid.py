@@ -17,6 +17,9 @@ from torch import Tensor
 from recon.fields.parts import wrapped
 from recon.fields.parts.volume_field import VolumeSettings
 from recon.fields.parts.wrapped import WrappedField
+from recon.ops import room
+from recon.ops.chosen import choose
+from recon.types.placement import sent
 
 _TABLE = 32  # cells along a side of what is known about trained levels
 _SPARSE = 7  # every so many samples are noted
@@ -43,6 +46,10 @@ class PyramidField(WrappedField):
     def __init__(self, settings: PyramidSettings) -> None:
         super().__init__(settings, settings.levels)
         self.trained = _untrained()
+
+    @property
+    def row_by_row(self) -> bool:  # type: ignore[override]
+        return all(part.row_by_row for part in self.parts)
 
     @property
     def feature_width(self) -> int:  # type: ignore[override]
@@ -81,12 +88,15 @@ class PyramidField(WrappedField):
         total: Tensor | None = None
         for k, part in enumerate(self.parts):
             weight = torch.where(below == k, 1 - above, torch.where(below == k - 1, above, 0.0))
-            rows = (weight > 0).nonzero().squeeze(1)
+            mask = weight > 0
+            if room.current() is not None:  # samples have a width; what there only is room for has none
+                mask &= footprint > 0
+            rows = choose(mask, f"{ask.__name__} of level {k}")
             if not len(rows) and k + 1 < len(self.parts):
                 continue
-            found = ask(part, u[rows].contiguous(), footprint[rows]) * weight[rows, None]
+            found = ask(part, rows.of(u), rows.of(footprint)) * rows.of(weight)[:, None]
             total = u.new_zeros(len(u), found.shape[1]) if total is None else total
-            total = total.index_add(0, rows, found)
+            total = rows.added_to(total, found)
         assert total is not None
         return total
 
@@ -98,8 +108,9 @@ class PyramidField(WrappedField):
         low, high = self.trained = self._trained_on(u.device)
         rows = slice(None, None, _SPARSE)
         flat, level = _cell_of(u[rows]), self.level(footprint[rows])
-        low.scatter_reduce_(0, flat, level, "amin")
-        high.scatter_reduce_(0, flat, level, "amax")
+        seen = footprint[rows] > 0  # else no sample: there was room for more
+        low.scatter_reduce_(0, flat, torch.where(seen, level, 1e3), "amin")
+        high.scatter_reduce_(0, flat, torch.where(seen, level, -1e3), "amax")
 
     def _guarded(self, u: Tensor, level: Tensor) -> Tensor:
         """Where nothing is learned: keeps to levels that were trained there."""
@@ -111,7 +122,7 @@ class PyramidField(WrappedField):
 
     def _trained_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         low, high = self.trained
-        return (low, high) if low.device == device else (low.to(device), high.to(device))
+        return (low, high) if low.device == device else (sent(low, device), sent(high, device))
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"trained": [t.cpu() for t in self.trained]}

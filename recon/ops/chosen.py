@@ -30,8 +30,28 @@ class _Rows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         (slot,) = ctx.saved_tensors
-        chosen = (slot >= 0).view(-1, *[1] * (g.ndim - 1))
-        return torch.where(chosen, g.index_select(0, slot.clamp_min(0)), 0.0), None, None
+        return _gathered(g, slot), None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The other way round: rows [k, ...] to their places in [n, ...], 0 elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, slot: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return _gathered(rows, slot)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        (index,) = ctx.saved_tensors
+        return _gathered(g, index), None, None
+
+
+def _gathered(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x, 0 where ``index`` is negative."""
+    there = (index >= 0).view(-1, *[1] * (x.ndim - 1))
+    return torch.where(there, x.index_select(0, index.clamp_min(0)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,12 @@ class Chosen:
     def of(self, x: Tensor) -> Tensor:
         """Rows of x [n, ...] -> [k, ...]; differentiable."""
         return x.index_select(0, self.index) if self.slot is None else _Rows.apply(x, self.index, self.slot)
+
+    def added_to(self, total: Tensor, rows: Tensor) -> Tensor:
+        """total [n, ...] with ``rows`` [k, ...] added where they belong; differentiable."""
+        if self.slot is None:
+            return total.index_add(0, self.index, rows)
+        return total + _Spread.apply(rows, self.index, self.slot)
 
     def before(self) -> Tensor:
         """[n + 1] int32: how many chosen rows lie before each, at most k."""

@@ -22,6 +22,8 @@ def sample_volume(volume: Volume, origin: Tensor, direction: Tensor, offset: Ten
                    step=volume.step)
     ray = rays_of(found.offsets, len(found.t)).long()
     t = seen.distance(origin[ray], direction[ray], _depth(volume, found.position))
+    if room.current() is not None:  # as in the world's coordinates
+        t = torch.where(torch.arange(len(t), device=t.device) < found.offsets[-1], t, 0.0)
     return Samples(found.position, t, found.offsets)
 
 
