@@ -5,6 +5,7 @@
 #include "core/arrays_cuda.h"
 #include "iso/check.h"
 #include "iso/iso_cuda.h"
+#include "iso/topology_cuda.h"
 
 namespace recon::gpu {
 namespace {
@@ -69,6 +70,52 @@ void bind_grids(nb::module_& m) {
       A("values"), A("gradient"), A("partial"), A("loss"), nb::arg("stream"));
 }
 
+using kinds_of_cubes = array<int16_t>;
+
+const iso::Tables* tables_of(const bytes& tables) {
+  expect(tables.size() == sizeof(iso::Tables), "these are not the tables");
+  return reinterpret_cast<const iso::Tables*>(tables.data());
+}
+
+iso::Grid counted_grid(const constants& values, const kinds_of_cubes& kinds, const ids& vertex_end,
+                       const ids& quad_end) {
+  const iso::Grid g = iso::check_grid(values, {0, 0, 0}, {1, 1, 1});
+  expect(int64_t(kinds.size()) == g.cubes() && int64_t(vertex_end.size()) == g.cubes() &&
+             int64_t(quad_end.size()) == 3 * g.points(),
+         "kinds and vertex_end must be [cubes], quad_end [3 points]");
+  return g;
+}
+
+void bind_topology(nb::module_& m) {
+  m.attr("topology_tables") = nb::bytes(&iso::tables(), sizeof(iso::Tables));
+  m.def("topology_scratch", [](int64_t nz, int64_t ny, int64_t nx) {
+    return topology_scratch_bytes(iso::Grid{nx, ny, nz, {0, 0, 0}, {1, 1, 1}});
+  });
+  m.def(
+      "topology_count",
+      [](constants values, bytes tables, kinds_of_cubes kinds, ids vertex_end, ids quad_end, ids totals, bytes scratch,
+         uintptr_t stream) {
+        const iso::Grid g = counted_grid(values, kinds, vertex_end, quad_end);
+        expect(totals.size() == 2 && scratch.size() >= topology_scratch_bytes(g), "not enough scratch memory");
+        count_topology(values.data(), g, tables_of(tables), kinds.data(), ids_of(vertex_end), ids_of(quad_end),
+                       totals.data(), scratch.data(), stream_of(stream));
+      },
+      A("values"), A("tables"), A("kinds"), A("vertex_end"), A("quad_end"), A("totals"), A("scratch"),
+      nb::arg("stream"));
+  m.def(
+      "topology_write",
+      [](constants values, bytes tables, kinds_of_cubes kinds, ids vertex_end, ids quad_end, ids cube,
+         array<int16_t> members, ids quads, uintptr_t stream) {
+        const iso::Grid g = counted_grid(values, kinds, vertex_end, quad_end);
+        expect(members.size() == cube.size() && quads.ndim() == 2 && quads.shape(1) == 4,
+               "cube and members must match, quads be [q, 4]");
+        write_topology(values.data(), g, tables_of(tables), kinds.data(), ids_of(vertex_end), ids_of(quad_end),
+                       cube.data(), reinterpret_cast<uint16_t*>(members.data()), quads.data(), stream_of(stream));
+      },
+      A("values"), A("tables"), A("kinds"), A("vertex_end"), A("quad_end"), A("cube"), A("members"), A("quads"),
+      nb::arg("stream"));
+}
+
 void bind_meshes(nb::module_& m) {
   m.def(
       "flexible_vertices",
@@ -116,5 +163,6 @@ void bind_meshes(nb::module_& m) {
 
 void bind_iso_cuda(nanobind::module_& m) {
   recon::gpu::bind_grids(m);
+  recon::gpu::bind_topology(m);
   recon::gpu::bind_meshes(m);
 }

@@ -10,23 +10,10 @@
 #include "core/parallel.h"
 #include "iso/iso_cpu.h"
 #include "iso/signs.h"
-#include "iso/tables.h"
+#include "iso/topology.h"
 
 namespace recon::iso {
 namespace {
-
-constexpr int kFlippedBit = 256;
-
-// Border edges of a cube: those that fewer than four cubes share.
-unsigned border_edges(const Grid& g, int64_t x, int64_t y, int64_t z) {
-  const bool at[3][2] = {{x == 0, x == g.nx - 2}, {y == 0, y == g.ny - 2}, {z == 0, z == g.nz - 2}};
-  unsigned out = 0;
-  for (int e = 0; e < kEdges; ++e) {
-    const int a = e >> 2;
-    if (at[(a + 1) % 3][e & 1] || at[(a + 2) % 3][e >> 1 & 1]) out |= 1u << e;
-  }
-  return out;
-}
 
 // The cubes of a grid with what passes through them.
 struct Cubes {
@@ -34,15 +21,9 @@ struct Cubes {
   std::vector<uint16_t> kind;  // sign pattern, and kFlippedBit
 
   int64_t index(int64_t x, int64_t y, int64_t z) const { return (z * (grid.ny - 1) + y) * (grid.nx - 1) + x; }
-  bool at_border(int64_t x, int64_t y, int64_t z) const {
-    return x == 0 || y == 0 || z == 0 || x == grid.nx - 2 || y == grid.ny - 2 || z == grid.nz - 2;
-  }
   // `room` holds the fans of cubes at the border.
   const Fans& fans(int64_t x, int64_t y, int64_t z, Fans& room) const {
-    const int k = kind[index(x, y, z)];
-    if (!at_border(x, y, z)) return tables().fans[k];
-    const Case& c = k & kFlippedBit ? tables().flipped[k & 255] : tables().plain[k];
-    return room = border_fans(c, border_edges(grid, x, y, z));
+    return fans_of(tables(), grid, kind[index(x, y, z)], x, y, z, room);
   }
 };
 
@@ -130,16 +111,13 @@ DualTopology dual_topology(const S* values, const Grid& g) {
   });
 
   // Quads: grid edges with a sign change that four cubes share.
-  const int64_t size[3] = {g.nx, g.ny, g.nz}, point_step[3] = {1, g.nx, g.nx * g.ny};
-  const int64_t cube_step[3] = {1, cx, cx * cy};
+  const int64_t point_step[3] = {1, g.nx, g.nx * g.ny};
   const auto each_edge = [&](int64_t z, const auto& body) {
     for (int64_t y = 0; y < g.ny; ++y)
       for (int64_t x = 0; x < g.nx; ++x) {
         const int64_t at[3] = {x, y, z}, p = (z * g.ny + y) * g.nx + x;
         for (int a = 0; a < 3; ++a) {
-          const int u = (a + 1) % 3, v = (a + 2) % 3;
-          if (at[a] + 1 >= size[a] || inside[p] == inside[p + point_step[a]]) continue;
-          if (at[u] < 1 || at[u] > size[u] - 2 || at[v] < 1 || at[v] > size[v] - 2) continue;
+          if (!shared_by_four(g, at, a) || inside[p] == inside[p + point_step[a]]) continue;
           body(at, a, inside[p] != 0);
         }
       }
@@ -156,16 +134,11 @@ DualTopology dual_topology(const S* values, const Grid& g) {
     int32_t* quad = out.quads.data() + 4 * quad_start[z];
     Fans room;
     each_edge(z, [&](const int64_t* at, int a, bool rising) {  // rising: outside lies along the axis
-      const int u = (a + 1) % 3, v = (a + 2) % 3;
       for (int k = 0; k < 4; ++k) {
-        const int back_u = k == 0 || k == 3, back_v = k < 2;
-        int64_t c[3] = {at[0], at[1], at[2]};
-        c[u] -= back_u;
-        c[v] -= back_v;
+        int64_t c[3];
+        const int e = cube_around(at, a, k, c);
         const Fans& fans = cubes.fans(c[0], c[1], c[2], room);
-        const int e = 4 * a + back_u + 2 * back_v;
-        const int64_t i = c[0] * cube_step[0] + c[1] * cube_step[1] + c[2] * cube_step[2];
-        quad[rising ? k : 3 - k] = first[i] + fans.fan_of_edge[e];
+        quad[rising ? k : 3 - k] = first[cubes.index(c[0], c[1], c[2])] + fans.fan_of_edge[e];
       }
       quad += 4;
     });

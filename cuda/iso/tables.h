@@ -19,6 +19,8 @@
 
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace recon::iso {
 
 inline constexpr int kEdges = 12;
@@ -172,7 +174,7 @@ inline const table_detail::Tables& tables() {
 // Fans of a cube at the border of the grid, where the edges in `border` get no quad (fewer than four cubes share them).
 // A loop that passes over several of them falls into several fans; each gets a vertex of its own, at the same place, so
 // that the open mesh has no vertex where two sheets merely touch.
-inline Fans border_fans(const Case& c, unsigned border) {
+RECON_HD Fans border_fans(const Case& c, unsigned border) {
   Fans out{};
   for (int e = 0; e < kEdges; ++e) out.fan_of_edge[e] = 255;
   for (int l = 0; l < c.loops; ++l) {

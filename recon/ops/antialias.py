@@ -68,7 +68,7 @@ def _divided(front: Tensor, behind: Tensor, corners: Tensor, width: int) -> tupl
         t = at_p / torch.where(crosses, at_p - at_q, torch.ones_like(at_p))
         leaves.append(torch.where(crosses, t.clamp(0, 1), torch.full_like(at_p, 2.0)))
     t = torch.stack(leaves).amin(0)  # where the line between the centres leaves the face
-    found = t.detach() <= 1
+    found = (t.detach() <= 1).nonzero().squeeze(1)
     front, behind, t = front[found], behind[found], t[found]
     inner = t.detach() < 0.5
     # the edge lies within the front pixel: it shows what is behind; or within the other, which shows some of the front

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from recon.ops.checks import expect_tensor, place_of
 from recon.ops.flexicubes_cuda import kernels_of
-from recon.ops.native import native
 
 WEIGHTS = 21  # per cube: alpha of 8 corners, beta of 12 edges, gamma
 REACH = 0.4999  # how far a grid point may move, in cells
@@ -58,12 +57,11 @@ def dual_topology(values: Tensor) -> DualTopology:
 
     values [nz, ny, nx] float32 or float64, finite, 2 or more along each axis. Manifold for every sign pattern; closed
     unless the surface leaves the grid (no cube of the outermost layer may then be crossed on the border). Of values on
-    a GPU it is found on the processor, which waits for them.
+    a GPU, which are not checked to be finite, the host waits for the numbers of vertices and quads.
     Raises ValueError or TypeError naming the argument.
     """
     _check_grid(values)
-    found = native.dual_topology(values.detach().cpu())
-    return DualTopology(*(torch.from_numpy(a).to(values.device) for a in found))
+    return DualTopology(*kernels_of(values).dual_topology(values.detach()))
 
 
 def flexicubes(
@@ -196,6 +194,8 @@ def _check_grid(values: Tensor) -> None:
         raise ValueError(f"values must have 2 or more points along each axis, got {list(values.shape)}")
     if values.numel() >= 1 << 29:
         raise ValueError(f"values may have {1 << 29:,} points at most, got {list(values.shape)}")
+    if values.device.type == "cuda":
+        return
     if not torch.isfinite(values.detach().sum()) and not torch.isfinite(values.detach()).all():
         raise ValueError("values must be finite, got NaN or Inf")
 

@@ -1,11 +1,13 @@
 """FlexiCubes on CUDA: the kernels of cuda/iso/iso.cu, and those of the CPU, under the same names and arguments.
 
-The order of every sum is fixed. Nothing here waits for the device; so the topology is not checked to be in range.
+The order of every sum is fixed. Only ``dual_topology`` waits for the device; nothing is checked
+to be in range or finite.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from recon.ops import cuda
 from recon.ops.native import native
+from recon.types.placement import sent
 
 Place = tuple[float, ...]
 
@@ -22,6 +25,20 @@ class IsoKernels:
     """Functions of a CUDA module (or of the tests' executor) with the arguments of the CPU kernels; float32."""
 
     module: Any
+
+    def dual_topology(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """cube [v], members [v], quads [q, 4]. The host waits for two numbers: how many there are."""
+        on, stream, cubes = values.device, cuda.stream(values.device), _cubes(values)
+        tables = _tables(self.module, on)
+        kinds, ends = cuda.scratch(values, cubes, torch.int16), cuda.scratch(values, cubes, torch.int32)
+        quad_ends, totals = cuda.scratch(values, 3 * values.numel(), torch.int32), cuda.scratch(values, 2, torch.int32)
+        self.module.topology_count(values, tables, kinds, ends, quad_ends, totals,
+                                   cuda.scratch(values, self.module.topology_scratch(*values.shape)), stream)
+        vertices, quads = totals.tolist()
+        cube, members = cuda.scratch(values, vertices, torch.int32), cuda.scratch(values, vertices, torch.int16)
+        found = torch.empty(quads, 4, dtype=torch.int32, device=on)
+        self.module.topology_write(values, tables, kinds, ends, quad_ends, cube, members, found, stream)
+        return cube, members.view(torch.uint16), found
 
     def deform_grid(self, raw: Tensor, origin: Place, spacing: Place, deformed: Tensor) -> None:
         """raw [nz, ny, nx, 3] -> places of the points."""
@@ -59,8 +76,17 @@ class IsoKernels:
         return loss.to(values.dtype)[0]
 
 
+@lru_cache(maxsize=4)
+def _tables(module: Any, device: torch.device) -> Tensor:
+    """How a surface passes through a cube, for all patterns of signs, on a device."""
+    return sent(torch.frombuffer(bytearray(module.topology_tables), dtype=torch.uint8), device)
+
+
 class _OnCpu:
     """The CPU kernels, which take the topology as arrays of numpy."""
+
+    def dual_topology(self, values: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(found).to(values.device) for found in native.dual_topology(values.cpu()))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(native, name)

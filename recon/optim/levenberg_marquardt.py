@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from recon.optim.adam import Adam, AdamSettings
+from recon.optim.adam import AdamSettings
 from recon.optim.damping import TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory, Report
 from recon.optim.linear import ConjugateGradients
@@ -77,7 +77,6 @@ class LevenbergMarquardt:
 
     def take_back(self, steps: int) -> None:
         """Of the warm-up, see ``Adam``; steps of second order are never made again."""
-        assert isinstance(self.first, Adam), "others have no deferred gradients"
         self.first.take_back(steps)
 
     def follow(self, change: RowChange) -> None:

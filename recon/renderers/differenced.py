@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from recon.types.placement import sent
+
 _STEP = 3e-3  # the largest change of a parameter in a difference; parameters of volumes are of the order of 1
 
 
@@ -33,10 +35,9 @@ class DifferencedPicture:
 
     def jvp(self, v: Sequence[Tensor]) -> Tensor:
         """J v [3, height, width], by a central difference."""
-        largest = max((float(t.abs().max()) for t in v if t.numel()), default=0.0)
-        if largest == 0.0:
+        h = self._step(v)
+        if h is None:
             return torch.zeros_like(self.picture)
-        h = _STEP / largest
         before = [p.detach().clone() for p in self._params]
         try:
             with torch.no_grad():
@@ -49,6 +50,15 @@ class DifferencedPicture:
             for p, old in zip(self._params, before, strict=True):
                 p.detach().copy_(old)
         return (ends[0] - ends[1]) / (2 * h)
+
+    def _step(self, v: Sequence[Tensor]) -> float | Tensor | None:
+        """By which share of v parameters move; None where v is zero, which on a GPU nobody waits to know."""
+        sizes = [t.abs().max() for t in v if t.numel()]
+        if self.picture.device.type == "cuda" and sizes:
+            most = torch.stack(sizes).max().double()
+            return torch.where(most > 0, _STEP / most, 1.0)
+        largest = max((float(size) for size in sizes), default=0.0)
+        return None if largest == 0.0 else _STEP / largest
 
     def vjp_(self, u: Tensor, out: Sequence[Tensor]) -> None:
         """Adds J^T u to ``out``."""
@@ -67,6 +77,7 @@ class DifferencedPicture:
         generator, root = torch.Generator().manual_seed(0), weights.sqrt()
         for _ in range(self._probes):
             signs = torch.randint(0, 2, weights.shape, generator=generator).to(weights.dtype) * 2 - 1
+            signs = sent(signs, weights.device)
             found = [torch.zeros_like(t) for t in out]
             self.vjp_(root * signs, found)
             for to, g in zip(out, found, strict=True):

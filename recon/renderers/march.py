@@ -48,6 +48,7 @@ class MarchRenderer:
     chunk: int = 16_384
 
     on_cuda: ClassVar[tuple[str, ...]] = ("recon", "nerfacc")
+    linear_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:

@@ -21,7 +21,7 @@ from recon.fit.events import Evaluated
 from recon.fit.loop import Fit, refuse_what_is_not_on_cuda
 from recon.fit.system import Exposure, PoseRefinement, System
 from recon.ops import cuda, room
-from recon.renderers.march import MarchRenderer
+from recon.renderers.mesh import MeshRenderer
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
 
@@ -247,6 +247,6 @@ def test_poses_and_scene_are_solved_together_on_a_gpu() -> None:
 
 
 def test_what_has_no_kernels_is_refused_by_name() -> None:
-    second_order = replace(_system(), renderer=MarchRenderer(), optimizer=gaussians_lm.PRESETS["fast"].optimizer)
-    with pytest.raises(InputError, match="MarchRenderer"):
+    second_order = replace(_system(), renderer=MeshRenderer(), optimizer=gaussians_lm.PRESETS["fast"].optimizer)
+    with pytest.raises(InputError, match="MeshRenderer"):
         refuse_what_is_not_on_cuda(second_order)

@@ -52,6 +52,42 @@ def test_meshes_agree(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, cas
     assert case < 3 or all(float(t.abs().sum()) > 0 for t in results[0] if t.numel())
 
 
+def _all_patterns() -> Tensor:
+    """Every sign pattern of two cubes that share a face, 12 corners, in rows apart from each other."""
+    bits = torch.arange(4096)[:, None] >> torch.arange(12) & 1
+    return torch.where(bits > 0, -1.0, 1.0).view(4096, 2, 2, 3)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_the_topology_is_that_of_the_cpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, case: int) -> None:
+    values = CASES[case]["values"]
+    cpu = dual_topology(values)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    for order in (0, 1, 5):
+        executor.set_order(order)
+        found = dual_topology(values)
+        assert torch.equal(found.cube, cpu.cube)
+        assert torch.equal(found.members.view(torch.int16), cpu.members.view(torch.int16))
+        assert torch.equal(found.quads, cpu.quads)
+    assert case < 3 or len(cpu.quads) > 10
+
+
+def test_the_topology_of_every_pair_of_cubes(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All patterns at once, inside of one grid whose other values are drawn at random."""
+    values = torch.randn(34, 34, 97, generator=torch.Generator().manual_seed(4))
+    patterns = _all_patterns().view(16, 16, 16, 2, 2, 3)
+    for i in range(16):
+        for j in range(16):
+            for k in range(16):
+                values[1 + 2 * i:3 + 2 * i, 1 + 2 * j:3 + 2 * j, 6 * k:6 * k + 3] = patterns[i, j, k]
+    cpu = dual_topology(values)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    found = dual_topology(values)
+    assert torch.equal(found.cube, cpu.cube)
+    assert torch.equal(found.members.view(torch.int16), cpu.members.view(torch.int16))
+    assert torch.equal(found.quads, cpu.quads)
+
+
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 4), (9, 10, 11)])
 @pytest.mark.parametrize("shift", [0.0, 10.0])
 def test_sign_changes_agree(executor: ModuleType, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int],
@@ -70,6 +106,12 @@ def test_wrong_arguments_are_refused(executor: ModuleType) -> None:
     raw = torch.zeros(2, 2, 2, 3)
     with pytest.raises(ValueError, match="shape of raw"):
         executor.deform_grid(raw, (0, 0, 0), (1, 1, 1), torch.zeros(2, 2, 2, 2), 0)
+    ends, totals = torch.zeros(1, dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
+    scratch = torch.zeros(executor.topology_scratch(2, 2, 2), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="tables"):
+        executor.topology_count(torch.zeros(2, 2, 2), torch.zeros(5, dtype=torch.uint8),
+                                torch.zeros(1, dtype=torch.int16), ends, torch.zeros(24, dtype=torch.int32), totals,
+                                scratch, 0)
     with pytest.raises(ValueError, match="scratch"):
         executor.sign_change(raw[..., 0].contiguous(), torch.zeros(2, 2, 2), torch.zeros(1).double(),
                              torch.zeros(1).double(), 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretend import CUDA, Pretended, pretended_gpu
+from pretend import CUDA, WAITS, Pretended, pretended_gpu
 from tiny_capture import tiny_capture
 from torch import Tensor
 
@@ -74,7 +74,9 @@ def test_a_mesh_is_fitted_on_a_gpu_as_on_the_processor(tmp_path: Path) -> None:
         fit = Fit(capture, system, folder=tmp_path, resume=True, device=CUDA)
         assert fit.step == 4
         for _ in range(STEPS - 4):
+            before_step = len(WAITS)
             fit.advance()
+            assert len(WAITS[before_step:]) <= 6, WAITS[before_step:]  # sizes: of the mesh, hits, and silhouettes
         params, mesh = fit.field.params.state(), fit.field.mesh()
         assert abs(fit.evaluate().psnr - on_cpu.evaluate().psnr) < 0.05
     assert not isinstance(mesh.vertices, Pretended)

@@ -134,6 +134,14 @@ class _Function(TorchFunctionMode):
                 return _engine_run_backward((args[0],), (one,), False, False, (), allow_unreachable=True,
                                             accumulate_grad=True)
         kwargs = kwargs or {}
+        if func is torch.autograd.grad:
+            outputs, inputs = ((x,) if isinstance(x, Tensor) else tuple(x) for x in args[:2])
+            given = args[2] if len(args) > 2 else kwargs.get("grad_outputs")
+            given = tuple(torch.ones_like(x) for x in outputs) if given is None else given
+            given = (given,) if isinstance(given, Tensor) else tuple(given)
+            with self:
+                return _engine_run_backward(outputs, given, kwargs.get("retain_graph") or False, False, inputs,
+                                            kwargs.get("allow_unused") or False, accumulate_grad=False)
         if func is Tensor.pin_memory:
             return args[0]
         if (func is Tensor.new_tensor and isinstance(args[0], Pretended)) or (

@@ -14,15 +14,24 @@ from tiny_capture import tiny_capture
 from volume_stand_ins import TINY, nerfacc_on_cpu
 
 from recon.app.catalogue import load
+from recon.fields.dense_grid import DenseGridSettings
 from recon.fit import problem
 from recon.fit.loop import Fit
-from recon.fit.system import System
+from recon.fit.system import Resolution, System
 from recon.losses.s3im import S3im
 from recon.losses.sparsity import OpacitySparsity
+from recon.losses.squared import SquaredError
 from recon.losses.total_variation import TotalVariation
 from recon.ops import cuda, room
 from recon.ops.substitutes import Substitutes
+from recon.optim.damping import PaperDamping
+from recon.optim.gauss_newton import GaussNewton
+from recon.optim.levenberg_marquardt import LevenbergMarquardtSettings
+from recon.optim.linear import ConjugateGradients
+from recon.optim.schedule import Schedule
+from recon.optim.touched_adam import TouchedAdamSettings
 from recon.renderers import surface
+from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
@@ -132,6 +141,32 @@ def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkey
     for params in results[1:]:
         for name, tensor in params.items():
             assert torch.equal(tensor, results[0][name]), name
+
+
+@pytest.mark.usefixtures("gpu")
+def test_second_order_steps_of_a_volume_on_a_gpu() -> None:
+    rates = {"density": Schedule(0.5), "features": Schedule(0.1), "decoder": Schedule(4e-3)}
+    step = GaussNewton(PaperDamping(10.0), ConjugateGradients(2), line_search=1)
+    system = System(DenseGridSettings(voxels=500, hidden=4, channels=2), MarchRenderer(),
+                    LevenbergMarquardtSettings(warm_up=TouchedAdamSettings(rates), steps=1, curved=1, step=step),
+                    {"colour": SquaredError()}, steps=4, resolution=Resolution(8.0, 1.0, 5))
+    capture = tiny_capture(holdout=2)
+    capture = replace(capture, views=capture.views[:2])  # one to fit: a picture takes seconds on the executor
+    cpu = Fit(capture, system)
+    cpu_losses = [cpu.advance()[0] for _ in range(4)]
+    with pretended_gpu():
+        fit = Fit(capture, system, device=CUDA)
+        losses = [fit.advance()[0] for _ in range(4)]
+        assert isinstance(fit.field.params["density"], Pretended)
+    (report,), (theirs,) = fit.optimizer.reports, cpu.optimizer.reports
+    assert report.accepted
+    assert report.after < report.before
+    assert report.after == pytest.approx(theirs.after, rel=1e-3)
+    assert losses[-1] == pytest.approx(cpu_losses[-1], rel=1e-3)
+    before = {n: t for n, t in Fit(capture, system).field.params.state().items()}
+    for name, tensor in fit.field.params.state().items():
+        other = cpu.field.params.state()[name]
+        assert float((tensor - other).norm()) < 0.05 * float((other - before[name]).norm()), name
 
 
 @pytest.mark.parametrize("method", ["ngp", "tensorf_cp"])
