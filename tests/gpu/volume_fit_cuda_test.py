@@ -146,17 +146,17 @@ def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkey
 @pytest.mark.usefixtures("gpu")
 def test_second_order_steps_of_a_volume_on_a_gpu() -> None:
     rates = {"density": Schedule(0.5), "features": Schedule(0.1), "decoder": Schedule(4e-3)}
-    step = GaussNewton(PaperDamping(10.0), ConjugateGradients(2), line_search=1)
+    step = GaussNewton(PaperDamping(10.0), ConjugateGradients(1), line_search=1)
     system = System(DenseGridSettings(voxels=500, hidden=4, channels=2), MarchRenderer(),
                     LevenbergMarquardtSettings(warm_up=TouchedAdamSettings(rates), steps=1, curved=1, step=step),
-                    {"colour": SquaredError()}, steps=4, resolution=Resolution(8.0, 1.0, 5))
+                    {"colour": SquaredError()}, steps=2, resolution=Resolution(8.0, 1.0, 5))
     capture = tiny_capture(holdout=2)
     capture = replace(capture, views=capture.views[:2])  # one to fit: a picture takes seconds on the executor
     cpu = Fit(capture, system)
-    cpu_losses = [cpu.advance()[0] for _ in range(4)]
+    cpu_losses = [cpu.advance()[0] for _ in range(2)]
     with pretended_gpu():
         fit = Fit(capture, system, device=CUDA)
-        losses = [fit.advance()[0] for _ in range(4)]
+        losses = [fit.advance()[0] for _ in range(2)]
         assert isinstance(fit.field.params["density"], Pretended)
     (report,), (theirs,) = fit.optimizer.reports, cpu.optimizer.reports
     assert report.accepted

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from recon.mesh.check import check
 from recon.ops import flexicubes as ops
+from recon.ops import flexicubes_cuda
 from recon.ops.flexicubes import examples, flexicubes, grid_points, reference
 from recon.types import Mesh
 
 
 @pytest.fixture(autouse=True)
 def _kernels(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(ops, "native", kernels)
+    monkeypatch.setattr(flexicubes_cuda, "native", kernels)
     return kernels
 
 
