@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/parallel.h"
+#include "grid/ahead.h"
 #include "grid/grid_cpu.h"
 
 namespace recon::grid {
@@ -38,70 +39,106 @@ void with_channels(int channels, const Body& body) {
   }
 }
 
-// Points by the number of their cell along x: order[begin[c] .. begin[c + 1]).
+constexpr int kSlab = 8;  // cells along x that one task of a backward pass writes to
+
+// Points by the slab of cells along x that they lie in, in their own order within it: order[begin[s] .. begin[s + 1]).
 template <class S>
-void sort_by_plane(const S* u, int64_t count, int n, std::vector<int32_t>& order, std::vector<int32_t>& begin) {
-  std::vector<int32_t> cell(count);
-  begin.assign(n + 1, 0);
+void sort_by_slab(const S* u, int64_t count, int n, std::vector<int32_t>& order, std::vector<int32_t>& begin) {
+  std::vector<int32_t> slab(count);
+  begin.assign((n - 2) / kSlab + 2, 0);
   for (int64_t i = 0; i < count; ++i) {
     S next;
     int node;
     place(u[3 * i], n, node, next);
-    cell[i] = node;
-    ++begin[node + 1];
+    slab[i] = node / kSlab;
+    ++begin[slab[i] + 1];
   }
-  for (int c = 0; c < n; ++c) begin[c + 1] += begin[c];
+  for (size_t c = 1; c < begin.size(); ++c) begin[c] += begin[c - 1];
   order.resize(count);
   std::vector<int32_t> at(begin.begin(), begin.end() - 1);
-  for (int64_t i = 0; i < count; ++i) order[at[cell[i]]++] = int32_t(i);
+  for (int64_t i = 0; i < count; ++i) order[at[slab[i]]++] = int32_t(i);
 }
+
+// The first nodes of the cells of a group, as offsets in a grid of rows, and the weights of the eight nodes.
+template <class S>
+struct lookup {
+  int64_t first[kGroup];
+  S weight[8][kGroup];
+  // `at`: the grid's numbers, which are asked for.
+  template <bool Write>
+  void prepare(const S* at, const int* size, int C, const S* u, const int32_t* order, int count) {
+    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    cells<S> c;
+    c.find(u, order, count, size);
+    c.weights(weight);
+    for (int j = 0; j < kGroup; ++j) first[j] = c.node[0][j] * plane + c.node[1][j] * row + int64_t(c.node[2][j]) * C;
+    for (int j = 0; j < count; ++j)
+      for (const int64_t away : {int64_t(0), row, plane, plane + row})
+        ask_for<Write>(at + first[j] + away, 2 * C * sizeof(S));
+  }
+};
 
 }  // namespace
 
 template <class S>
 void trilinear(const S* values, const int* size, int channels, const S* u, int64_t count, S* out) {
-  const int64_t row = int64_t(size[2]) * channels, plane = size[1] * row;
   with_channels(channels, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : channels;
+    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
     parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        const corner<S> at(u + 3 * i, size);
-        const S* v = values + at.node[0] * plane + at.node[1] * row + int64_t(at.node[2]) * C;
-        S* o = out + i * C;
-        S w[8];
-        for (int k = 0; k < 8; ++k) w[k] = at.weight(k);
-        for (int c = 0; c < C; ++c)
-          o[c] = w[0] * v[c] + w[1] * v[plane + c] + w[2] * v[row + c] + w[3] * v[plane + row + c] + w[4] * v[C + c] +
-                 w[5] * v[plane + C + c] + w[6] * v[row + C + c] + w[7] * v[plane + row + C + c];
-      }
+      one_ahead<lookup<S>>(
+          from, to,
+          [&](lookup<S>& group, int64_t i, int n) {
+            group.template prepare<false>(values, size, C, u + 3 * i, nullptr, n);
+          },
+          [&](const lookup<S>& group, int64_t i, int n) {
+            for (int j = 0; j < n; ++j) {
+              const S* v = values + group.first[j];
+              S *o = out + (i + j) * C, w[8];
+              for (int k = 0; k < 8; ++k) w[k] = group.weight[k][j];
+              for (int c = 0; c < C; ++c)
+                o[c] = w[0] * v[c] + w[1] * v[plane + c] + w[2] * v[row + c] + w[3] * v[plane + row + c] +
+                       w[4] * v[C + c] + w[5] * v[plane + C + c] + w[6] * v[row + C + c] +
+                       w[7] * v[plane + row + C + c];
+            }
+          });
     });
   });
 }
 
 template <class S>
 void trilinear_backward(const int* size, int channels, const S* u, int64_t count, const S* g_out, S* g_values) {
-  const int64_t row = int64_t(size[2]) * channels, plane = size[1] * row;
   std::vector<int32_t> order, begin;
-  sort_by_plane(u, count, size[0], order, begin);
+  sort_by_slab(u, count, size[0], order, begin);
+  const int64_t slabs = int64_t(begin.size()) - 1;
   with_channels(channels, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : channels;
-    parallel_for(size[0], [&](int64_t x) {
-      for (int64_t cell = x - 1; cell <= x; ++cell) {
-        if (cell < 0) continue;
-        for (int32_t k = begin[cell]; k < begin[cell + 1]; ++k) {
-          const int64_t i = order[k];
-          const corner<S> at(u + 3 * i, size);
-          const S wx = cell == x ? S(1) - at.next[0] : at.next[0], wy = at.next[1], wz = at.next[2];
-          const S w[4] = {wx * (1 - wy) * (1 - wz), wx * (1 - wy) * wz, wx * wy * (1 - wz), wx * wy * wz};
-          S* g = g_values + x * plane + at.node[1] * row + int64_t(at.node[2]) * C;
-          const S* from = g_out + i * C;
-          for (int c = 0; c < C; ++c) g[c] += w[0] * from[c];
-          for (int c = 0; c < C; ++c) g[C + c] += w[1] * from[c];
-          for (int c = 0; c < C; ++c) g[row + c] += w[2] * from[c];
-          for (int c = 0; c < C; ++c) g[row + C + c] += w[3] * from[c];
-        }
-      }
-    });
+    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    // Neighbouring slabs share a plane of nodes: every second one, then the others.
+    for (int64_t turn = 0; turn < 2; ++turn)
+      parallel_for((slabs + 1 - turn) / 2, [&](int64_t s) {
+        const int32_t* chosen = order.data();
+        one_ahead<lookup<S>>(
+            begin[2 * s + turn], begin[2 * s + turn + 1],
+            [&](lookup<S>& group, int64_t k, int n) {
+              group.template prepare<true>(g_values, size, C, u, chosen + k, n);
+            },
+            [&](const lookup<S>& group, int64_t k, int n) {
+              for (int j = 0; j < n; ++j) {
+                S* to = g_values + group.first[j];
+                for (int c0 = 0; c0 < C; c0 += kColumns) {  // through local memory: nothing there overlaps the grid
+                  const int most = C - c0 < kColumns ? C - c0 : kColumns;
+                  S g[kColumns];
+                  for (int c = 0; c < most; ++c) g[c] = g_out[int64_t(chosen[k + j]) * C + c0 + c];
+                  for (int corner = 0; corner < 8; ++corner) {
+                    S* at = to + (corner & 1 ? plane : 0) + (corner & 2 ? row : 0) + (corner & 4 ? C : 0) + c0;
+                    const S w = group.weight[corner][j];
+                    for (int c = 0; c < most; ++c) at[c] += w * g[c];
+                  }
+                }
+              }
+            });
+      });
   });
 }
 
@@ -206,18 +243,27 @@ void tri_vector_backward(const S* lines, int n, int rank, const S* u, int64_t co
 
 namespace {
 
-// Slots and weights of the eight nodes around a point in one level.
+constexpr int64_t kAtHand = 1 << 18;  // bytes of a level that are near without being asked for
+
+// Slots and weights of the eight nodes around a group of points in one level.
 template <class S>
 struct hashed {
-  uint32_t slot[8];
-  S weight[8];
-  hashed(const S* u, int n, int64_t slots) {
+  uint32_t slot[8][kGroup];
+  S weight[8][kGroup];
+  template <bool Write>
+  void prepare(const S* values, int n, int64_t slots, int C, const S* u, int count) {
     const int size[3] = {n, n, n};
-    const corner<S> at(u, size);
-    for (int k = 0; k < 8; ++k) {
-      slot[k] = hashed_slot(at, k, n, slots);
-      weight[k] = at.weight(k);
-    }
+    cells<S> c;
+    c.find(u, nullptr, count, size);
+    c.weights(weight);
+    const bool dense = int64_t(n) * n * n <= slots;
+    for (int k = 0; k < 8; ++k)
+      for (int j = 0; j < kGroup; ++j)
+        slot[k][j] = slot_of(uint32_t(c.node[0][j] + (k & 1)), uint32_t(c.node[1][j] + (k >> 1 & 1)),
+                             uint32_t(c.node[2][j] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
+    if (int64_t(n) * n * n * C * int64_t(sizeof(S)) <= kAtHand) return;
+    for (int k = 0; k < 8; ++k)
+      for (int j = 0; j < count; ++j) __builtin_prefetch(values + int64_t(slot[k][j]) * C, Write);
   }
 };
 
@@ -232,17 +278,25 @@ void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int feat
     parallel_ranges(count, 2048, [&](int64_t from, int64_t to) {
       for (int l = 0; l < levels; ++l) {  // level by level: one level's table stays in the cache
         const S* values = table + l * slots * C;
-        for (int64_t i = from; i < to; ++i) {
-          const hashed<S> h(u + 3 * i, nodes[l], slots);
-          S* o = out + (i * levels + l) * C;
-          for (int c0 = 0; c0 < C; c0 += kColumns) {  // through local sums: the compiler cannot know what overlaps
-            const int most = C - c0 < kColumns ? C - c0 : kColumns;
-            S sum[kColumns] = {};
-            for (int k = 0; k < 8; ++k)
-              for (int c = 0; c < most; ++c) sum[c] += h.weight[k] * values[int64_t(h.slot[k]) * C + c0 + c];
-            for (int c = 0; c < most; ++c) o[c0 + c] = sum[c];
-          }
-        }
+        one_ahead<hashed<S>>(
+            from, to,
+            [&](hashed<S>& group, int64_t i, int n) {
+              group.template prepare<false>(values, nodes[l], slots, C, u + 3 * i, n);
+            },
+            [&](const hashed<S>& group, int64_t i, int n) {
+              for (int j = 0; j < n; ++j) {
+                S* o = out + ((i + j) * levels + l) * C;
+                for (int c0 = 0; c0 < C;
+                     c0 += kColumns) {  // through local sums: the compiler cannot know what overlaps
+                  const int most = C - c0 < kColumns ? C - c0 : kColumns;
+                  S sum[kColumns] = {};
+                  for (int k = 0; k < 8; ++k)
+                    for (int c = 0; c < most; ++c)
+                      sum[c] += group.weight[k][j] * values[int64_t(group.slot[k][j]) * C + c0 + c];
+                  for (int c = 0; c < most; ++c) o[c0 + c] = sum[c];
+                }
+              }
+            });
       }
     });
   });
@@ -256,16 +310,22 @@ void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, c
     const int C = fixed.value ? fixed.value : features;
     parallel_for(levels, [&](int64_t l) {
       S* to = g_table + l * slots * C;
-      for (int64_t i = 0; i < count; ++i) {
-        const hashed<S> h(u + 3 * i, nodes[l], slots);
-        for (int c0 = 0; c0 < C; c0 += kColumns) {
-          const int most = C - c0 < kColumns ? C - c0 : kColumns;
-          S g[kColumns];
-          for (int c = 0; c < most; ++c) g[c] = g_out[(i * levels + l) * C + c0 + c];
-          for (int k = 0; k < 8; ++k)
-            for (int c = 0; c < most; ++c) to[int64_t(h.slot[k]) * C + c0 + c] += h.weight[k] * g[c];
-        }
-      }
+      one_ahead<hashed<S>>(
+          0, count,
+          [&](hashed<S>& group, int64_t i, int n) {
+            group.template prepare<true>(to, nodes[l], slots, C, u + 3 * i, n);
+          },
+          [&](const hashed<S>& group, int64_t i, int n) {
+            for (int j = 0; j < n; ++j)
+              for (int c0 = 0; c0 < C; c0 += kColumns) {
+                const int most = C - c0 < kColumns ? C - c0 : kColumns;
+                S g[kColumns];
+                for (int c = 0; c < most; ++c) g[c] = g_out[((i + j) * levels + l) * C + c0 + c];
+                for (int k = 0; k < 8; ++k)
+                  for (int c = 0; c < most; ++c)
+                    to[int64_t(group.slot[k][j]) * C + c0 + c] += group.weight[k][j] * g[c];
+              }
+          });
     });
   });
 }
