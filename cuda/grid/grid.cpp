@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/pack.h"
 #include "core/parallel.h"
 #include "grid/ahead.h"
 #include "grid/grid_cpu.h"
@@ -14,6 +15,7 @@ namespace recon::grid {
 namespace {
 
 constexpr int64_t kGrain = 4096;
+constexpr int64_t kPoints = 2048;  // that are taken through one level or mode after another
 constexpr int kColumns = 48;  // channels that are summed up together in local memory
 
 // Calls body with the number of channels as a compile-time constant where it is a usual one, 0 otherwise.
@@ -122,6 +124,7 @@ void trilinear_backward(const int* size, int channels, const S* u, int64_t count
             begin[2 * s + turn], begin[2 * s + turn + 1],
             [&](lookup<S>& group, int64_t k, int n) {
               group.template prepare<true>(g_values, size, C, u, chosen + k, n);
+              for (int j = 0; j < n; ++j) ask_for<false>(g_out + int64_t(chosen[k + j]) * C, C * sizeof(S));
             },
             [&](const lookup<S>& group, int64_t k, int n) {
               for (int j = 0; j < n; ++j) {
@@ -130,11 +133,19 @@ void trilinear_backward(const int* size, int channels, const S* u, int64_t count
                   const int most = C - c0 < kColumns ? C - c0 : kColumns;
                   S g[kColumns];
                   for (int c = 0; c < most; ++c) g[c] = g_out[int64_t(chosen[k + j]) * C + c0 + c];
-                  for (int corner = 0; corner < 8; ++corner) {
-                    S* at = to + (corner & 1 ? plane : 0) + (corner & 2 ? row : 0) + (corner & 4 ? C : 0) + c0;
+                  const auto add = [&](int corner, int64_t away) {
+                    S* at = to + away + c0;
                     const S w = group.weight[corner][j];
                     for (int c = 0; c < most; ++c) at[c] += w * g[c];
-                  }
+                  };
+                  add(0, 0);
+                  add(4, C);
+                  add(2, row);
+                  add(6, row + C);
+                  add(1, plane);
+                  add(5, plane + C);
+                  add(3, plane + row);
+                  add(7, plane + row + C);
                 }
               }
             });
@@ -142,23 +153,66 @@ void trilinear_backward(const int* size, int channels, const S* u, int64_t count
   });
 }
 
+namespace {
+
+// Where a group of points lies in the plane and the line of one mode: offsets of the first rows, and weights.
+template <class S>
+struct factors {
+  int64_t plane[kGroup], line[kGroup];
+  S corner[4][kGroup], f[kGroup];  // corner: next along b: bit 0, along a: bit 1
+  void find(int k, int n, int R, const S* u, int count) {
+    const int size[3] = {n, n, n}, a = (k + 1) % 3, b = (k + 2) % 3;
+    cells<S> c;
+    c.find(u, nullptr, count, size);
+    for (int j = 0; j < kGroup; ++j) {
+      plane[j] = ((int64_t(k) * n + c.node[a][j]) * n + c.node[b][j]) * R;
+      line[j] = (int64_t(k) * n + c.node[k][j]) * R;
+      const S fa = c.next[a][j], fb = c.next[b][j];
+      corner[0][j] = (1 - fa) * (1 - fb);
+      corner[1][j] = (1 - fa) * fb;
+      corner[2][j] = fa * (1 - fb);
+      corner[3][j] = fa * fb;
+      f[j] = c.next[k][j];
+    }
+  }
+  template <bool Write>
+  void ask(const S* planes, int64_t row, int R, int count) const {
+    for (int j = 0; j < count; ++j)
+      for (const int64_t away : {int64_t(0), row}) ask_for<Write>(planes + plane[j] + away, 2 * R * sizeof(S));
+  }
+};
+
+}  // namespace
+
 template <class S>
 void vector_matrix(const S* planes, const S* lines, int n, int rank, const S* u, int64_t count, S* out) {
   with_channels(rank, [&](auto fixed) {
     const int R = fixed.value ? fixed.value : rank;
     const int64_t row = int64_t(n) * R;
+    struct modes {
+      factors<S> of[3];
+    };
     parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i)
-        for (int k = 0; k < 3; ++k) {
-          const mode<S> m(u + 3 * i, n, k);
-          const S* p = planes + (int64_t(k) * n + m.a) * row + int64_t(m.b) * R;
-          const S* l = lines + k * row + int64_t(m.line) * R;
-          S* o = out + (3 * i + k) * R;
-          const S w00 = (1 - m.fa) * (1 - m.fb), w01 = (1 - m.fa) * m.fb, w10 = m.fa * (1 - m.fb), w11 = m.fa * m.fb;
-          for (int r = 0; r < R; ++r)
-            o[r] = (w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r]) *
-                   ((1 - m.f) * l[r] + m.f * l[R + r]);
-        }
+      one_ahead<modes>(
+          from, to,
+          [&](modes& group, int64_t i, int points) {
+            for (int k = 0; k < 3; ++k) {
+              group.of[k].find(k, n, R, u + 3 * i, points);
+              group.of[k].template ask<false>(planes, row, R, points);
+            }
+          },
+          [&](const modes& group, int64_t i, int points) {
+            for (int j = 0; j < points; ++j)
+              for (int k = 0; k < 3; ++k) {
+                const factors<S>& m = group.of[k];
+                const S *p = planes + m.plane[j], *l = lines + m.line[j], f = m.f[j];
+                const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
+                S* o = out + (3 * (i + j) + k) * R;
+                for (int r = 0; r < R; ++r)
+                  o[r] = (w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r]) *
+                         ((1 - f) * l[r] + f * l[R + r]);
+              }
+          });
     });
   });
 }
@@ -169,33 +223,56 @@ void vector_matrix_backward(const S* planes, const S* lines, int n, int rank, co
   with_channels(rank, [&](auto fixed) {
     const int R = fixed.value ? fixed.value : rank;
     const int64_t row = int64_t(n) * R;
-    parallel_for(3, [&](int64_t k) {
-      for (int64_t i = 0; i < count; ++i) {
-        const mode<S> m(u + 3 * i, n, int(k));
-        const int64_t at = (k * n + m.a) * row + int64_t(m.b) * R, at_line = k * row + int64_t(m.line) * R;
-        const S *p = planes + at, *l = lines + at_line, *g = g_out + (3 * i + k) * R;
-        S *gp = g_planes + at, *gl = g_lines + at_line;
-        const S w00 = (1 - m.fa) * (1 - m.fb), w01 = (1 - m.fa) * m.fb, w10 = m.fa * (1 - m.fb), w11 = m.fa * m.fb;
-        // Through local sums, and one row at a time: the compiler cannot know that rows do not overlap.
-        for (int r0 = 0; r0 < R; r0 += kColumns) {
-          S to_plane[kColumns], to_line[kColumns];
-          const int most = R - r0 < kColumns ? R - r0 : kColumns;
-          for (int r = 0; r < most; ++r) {
-            const int c = r0 + r;
-            to_plane[r] = g[c] * ((1 - m.f) * l[c] + m.f * l[R + c]);
-            to_line[r] = g[c] * (w00 * p[c] + w01 * p[R + c] + w10 * p[row + c] + w11 * p[row + R + c]);
-          }
-          const auto add = [&](S* to, const S* from, S w) {
-            for (int r = 0; r < most; ++r) to[r0 + r] += w * from[r];
-          };
-          add(gp, to_plane, w00);
-          add(gp + R, to_plane, w01);
-          add(gp + row, to_plane, w10);
-          add(gp + row + R, to_plane, w11);
-          add(gl, to_line, 1 - m.f);
-          add(gl + R, to_line, m.f);
-        }
-      }
+    // Modes share nothing but the gradients that come in, which are read once for all modes of a task.
+    const int tasks = thread_count() < 3 ? thread_count() : 3;
+    parallel_for(tasks, [&](int64_t task) {
+      for (int64_t from = 0; from < count; from += kPoints)
+        for (int64_t k = task; k < 3; k += tasks)
+          one_ahead<factors<S>>(
+              from, std::min(count, from + kPoints),
+              [&](factors<S>& m, int64_t i, int points) {
+                m.find(int(k), n, R, u + 3 * i, points);
+                m.template ask<false>(planes, row, R, points);
+                m.template ask<true>(g_planes, row, R, points);
+                for (int j = 0; j < points; ++j) ask_for<false>(g_out + (3 * (i + j) + k) * R, R * sizeof(S));
+              },
+              [&](const factors<S>& m, int64_t i, int points) {
+                for (int j = 0; j < points; ++j) {
+                  const S *p = planes + m.plane[j], *l = lines + m.line[j], *g = g_out + (3 * (i + j) + k) * R;
+                  S *gp = g_planes + m.plane[j], *gl = g_lines + m.line[j];
+                  const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
+                  const S f = m.f[j];
+                  // By eights: rows of 24 floats begin within a cache line, and wider lanes would reach over its end, where what
+                  // was just stored cannot be loaded again at once. All gradients before the first row, and one row at a time.
+                  using P = pack<S, 8>;
+                  constexpr int kMost = kColumns / 8;
+                  for (int r0 = 0; r0 < R; r0 += kColumns) {
+                    P to_plane[kMost], to_line[kMost];
+                    const int most = R - r0 < kColumns ? R - r0 : kColumns, packs = (most + 7) / 8;
+                    const auto get = [&](const S* at, int q) {
+                      return 8 * q + 8 <= most ? load<P>(at + r0 + 8 * q) : load_part<P>(at + r0 + 8 * q, most - 8 * q);
+                    };
+                    for (int q = 0; q < packs; ++q) {
+                      to_plane[q] = get(g, q) * (P(1 - f) * get(l, q) + P(f) * get(l + R, q));
+                      to_line[q] = get(g, q) * (P(w00) * get(p, q) + P(w01) * get(p + R, q) + P(w10) * get(p + row, q) +
+                                                P(w11) * get(p + row + R, q));
+                    }
+                    const auto add = [&](S* to, const P* from, S w) {
+                      for (int q = 0; q < packs; ++q) {
+                        const P sum = get(to, q) + P(w) * from[q];
+                        8 * q + 8 <= most ? store(to + r0 + 8 * q, sum)
+                                          : store_part(to + r0 + 8 * q, sum, most - 8 * q);
+                      }
+                    };
+                    add(gp, to_plane, w00);
+                    add(gp + R, to_plane, w01);
+                    add(gp + row, to_plane, w10);
+                    add(gp + row + R, to_plane, w11);
+                    add(gl, to_line, 1 - f);
+                    add(gl + R, to_line, f);
+                  }
+                }
+              });
     });
   });
 }
@@ -275,7 +352,7 @@ void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int feat
   const int levels = int(nodes.size());
   with_channels(features, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : features;
-    parallel_ranges(count, 2048, [&](int64_t from, int64_t to) {
+    parallel_ranges(count, kPoints, [&](int64_t from, int64_t to) {
       for (int l = 0; l < levels; ++l) {  // level by level: one level's table stays in the cache
         const S* values = table + l * slots * C;
         one_ahead<hashed<S>>(
@@ -290,6 +367,7 @@ void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int feat
                      c0 += kColumns) {  // through local sums: the compiler cannot know what overlaps
                   const int most = C - c0 < kColumns ? C - c0 : kColumns;
                   S sum[kColumns] = {};
+#pragma GCC unroll 8
                   for (int k = 0; k < 8; ++k)
                     for (int c = 0; c < most; ++c)
                       sum[c] += group.weight[k][j] * values[int64_t(group.slot[k][j]) * C + c0 + c];
@@ -308,24 +386,32 @@ void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, c
   const int levels = int(nodes.size());
   with_channels(features, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : features;
-    parallel_for(levels, [&](int64_t l) {
-      S* to = g_table + l * slots * C;
-      one_ahead<hashed<S>>(
-          0, count,
-          [&](hashed<S>& group, int64_t i, int n) {
-            group.template prepare<true>(to, nodes[l], slots, C, u + 3 * i, n);
-          },
-          [&](const hashed<S>& group, int64_t i, int n) {
-            for (int j = 0; j < n; ++j)
-              for (int c0 = 0; c0 < C; c0 += kColumns) {
-                const int most = C - c0 < kColumns ? C - c0 : kColumns;
-                S g[kColumns];
-                for (int c = 0; c < most; ++c) g[c] = g_out[((i + j) * levels + l) * C + c0 + c];
-                for (int k = 0; k < 8; ++k)
-                  for (int c = 0; c < most; ++c)
-                    to[int64_t(group.slot[k][j]) * C + c0 + c] += group.weight[k][j] * g[c];
-              }
-          });
+    // Levels share nothing but the gradients that come in, which are read once for all levels of a task.
+    const int tasks = thread_count() < levels ? thread_count() : levels;
+    parallel_for(tasks, [&](int64_t task) {
+      for (int64_t from = 0; from < count; from += kPoints)
+        for (int64_t l = task; l < levels; l += tasks) {
+          S* to = g_table + l * slots * C;
+          one_ahead<hashed<S>>(
+              from, std::min(count, from + kPoints),
+              [&](hashed<S>& group, int64_t i, int n) {
+                group.template prepare<true>(to, nodes[l], slots, C, u + 3 * i, n);
+              },
+              [&](const hashed<S>& group, int64_t i, int n) {
+                for (int j = 0; j < n; ++j)
+                  for (int c0 = 0; c0 < C; c0 += kColumns) {
+                    const int most = C - c0 < kColumns ? C - c0 : kColumns;
+                    S g[kColumns];
+                    for (int c = 0; c < most; ++c) g[c] = g_out[((i + j) * levels + l) * C + c0 + c];
+#pragma GCC unroll 8
+                    for (int k = 0; k < 8; ++k) {
+                      S* at = to + int64_t(group.slot[k][j]) * C + c0;
+                      const S w = group.weight[k][j];
+                      for (int c = 0; c < most; ++c) at[c] += w * g[c];
+                    }
+                  }
+              });
+        }
     });
   });
 }
