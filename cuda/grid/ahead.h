@@ -27,10 +27,15 @@ struct cells {
   // Points order[0 .. count) of u, or the first `count` where there is no order; size: of node counts along each axis.
   void find(const S* u, const int32_t* order, int count, const int* size) {
     S at[3][kGroup];
-    for (int j = 0; j < kGroup; ++j) {
-      const int from = j < count ? j : count - 1;
-      const S* p = u + 3 * int64_t(order ? order[from] : from);
-      for (int i = 0; i < 3; ++i) at[i][j] = p[i];
+    if (!order && count == kGroup) {
+      for (int j = 0; j < kGroup; ++j)
+        for (int i = 0; i < 3; ++i) at[i][j] = u[3 * j + i];
+    } else {
+      for (int j = 0; j < kGroup; ++j) {
+        const int from = j < count ? j : count - 1;
+        const S* p = u + 3 * int64_t(order ? order[from] : from);
+        for (int i = 0; i < 3; ++i) at[i][j] = p[i];
+      }
     }
     for (int i = 0; i < 3; ++i)
       for (int j = 0; j < kGroup; ++j) place(at[i][j], size[i], node[i][j], next[i][j]);

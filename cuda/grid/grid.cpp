@@ -78,6 +78,18 @@ struct lookup {
       for (const int64_t away : {int64_t(0), row, plane, plane + row})
         ask_for<Write>(at + first[j] + away, 2 * C * sizeof(S));
   }
+  // One number per node: the nodes are collected, then blended a lane per point.
+  void blend_one(const S* values, int64_t row, int64_t plane, S* out, int count) const {
+    S v[8][kGroup], sum[kGroup];
+    for (int j = 0; j < count; ++j)
+      for (int k = 0; k < 8; ++k)
+        v[k][j] = values[first[j] + (k & 1 ? plane : 0) + (k & 2 ? row : 0) + (k & 4 ? 1 : 0)];
+    for (int j = 0; j < kGroup; ++j) {
+      sum[j] = weight[0][j] * v[0][j];
+      for (int k = 1; k < 8; ++k) sum[j] += weight[k][j] * v[k][j];
+    }
+    for (int j = 0; j < count; ++j) out[j] = sum[j];
+  }
 };
 
 }  // namespace
@@ -94,6 +106,7 @@ void trilinear(const S* values, const int* size, int channels, const S* u, int64
             group.template prepare<false>(values, size, C, u + 3 * i, nullptr, n);
           },
           [&](const lookup<S>& group, int64_t i, int n) {
+            if (C == 1) return group.blend_one(values, row, plane, out + i, n);
             for (int j = 0; j < n; ++j) {
               const S* v = values + group.first[j];
               S *o = out + (i + j) * C, w[8];
