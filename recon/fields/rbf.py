@@ -41,6 +41,7 @@ class RbfField(WrappedField):
     3], bias [3], view [27, 8]. ``decoder`` is not used."""
 
     wrapping: RbfSettings
+    row_by_row = False  # products of torch, and a mean over points that the processor keeps
 
     def __init__(self, settings: RbfSettings) -> None:
         super().__init__(settings, 1)

@@ -21,7 +21,9 @@ from recon.fields.parts import wrapped
 from recon.fields.parts.region import Region
 from recon.fields.parts.volume_field import VolumeSettings
 from recon.fields.parts.wrapped import WrappedField
+from recon.ops import room
 from recon.ops.one_thread import single_thread
+from recon.types.placement import sent
 
 _ANGLE = 2e-3  # of the central differences, radians
 _POINTS = 4096  # that a rotation's gradient is taken from
@@ -46,6 +48,10 @@ class TiltedField(WrappedField):
     """Parameters: "k.NAME" of the field in frame k, rotation [frames, 4] (w, x, y, z; any length), decoder."""
 
     wrapping: TiltedSettings
+
+    @property
+    def row_by_row(self) -> bool:  # type: ignore[override]
+        return all(part.row_by_row for part in self.parts)
 
     def __init__(self, settings: TiltedSettings) -> None:
         super().__init__(settings, settings.rotations)
@@ -75,9 +81,12 @@ class TiltedField(WrappedField):
 
     def _turned(self, u: Tensor, rotation: Tensor) -> Tensor:
         """u [m, 3] in the frame of a rotation: 0.5 + scale R sides (u - 0.5), to the bit u where that is u."""
-        change = self.scale * rotation * self._sides().to(u.device) - torch.eye(3, device=u.device)
+        change = self.scale * rotation * sent(self._sides(), u.device) - torch.eye(3, device=u.device)
+        x = u - 0.5
+        if u.device.type == "cuda":  # a product's bits depend on the number of rows there
+            return u + (x[:, :1] * change[:, 0] + x[:, 1:2] * change[:, 1] + x[:, 2:] * change[:, 2])
         with single_thread():
-            return u + (u - 0.5) @ change.T
+            return u + x @ change.T
 
     def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
         found = [self._through(k, wrapped.density_and_more, u, footprint) for k in range(len(self.parts))]
@@ -100,7 +109,11 @@ class TiltedField(WrappedField):
 
         quaternion = self.params["rotation"][k]
         out = look(matrix_of(quaternion.detach()))
-        return _ThroughRotation.apply(out, quaternion, look) if torch.is_grad_enabled() else out
+        if not torch.is_grad_enabled():
+            return out
+        # samples have a width; what there only is room for has none
+        count = None if room.current() is None else (footprint > 0).sum()
+        return _ThroughRotation.apply(out, quaternion, look, count)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"scale": self.scale}
@@ -139,12 +152,13 @@ def small_rotation(axis: int, angle: float) -> Tensor:
 
 
 class _ThroughRotation(torch.autograd.Function):
-    """Passes ``out`` on; backward also asks ``look`` how it changes as the frame turns, R <- R exp(delta)."""
+    """Passes ``out`` on; backward also asks ``look`` how it changes as the frame turns, R <- R exp(delta). With a
+    ``count`` only so many rows are samples, the first ones."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, quaternion: Tensor, look: Callable[..., Tensor]) -> Tensor:
+    def forward(ctx: Any, out: Tensor, quaternion: Tensor, look: Callable[..., Tensor], count: Tensor | None) -> Tensor:
         ctx.save_for_backward(quaternion)
-        ctx.look = look
+        ctx.look, ctx.count = look, count
         return out.view_as(out)
 
     @staticmethod
@@ -152,16 +166,22 @@ class _ThroughRotation(torch.autograd.Function):
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
         (quaternion,) = ctx.saved_tensors
         q = quaternion.detach()
-        stride = max(len(g_out) // _POINTS, 1)
-        rows = torch.arange(0, len(g_out), stride, device=g_out.device)
+        stride: int | Tensor = max(len(g_out) // _POINTS, 1)
+        if ctx.count is None:
+            rows = torch.arange(0, len(g_out), int(stride), device=g_out.device)
+        else:  # always as many, so that their sum has one order
+            stride = (ctx.count / _POINTS).clamp_min(1.0)
+            rows = (torch.arange(_POINTS, device=g_out.device) * stride).long().clamp_max(len(g_out) - 1)
         g, rotation = g_out[rows], matrix_of(q)
+        if ctx.count is not None:
+            g = torch.where((torch.arange(_POINTS, device=g.device) < ctx.count)[:, None], g, 0)
         tangent = q.new_zeros(3)
         with torch.no_grad():
             for axis in range(3):
-                ahead = ctx.look(rotation @ small_rotation(axis, _ANGLE).to(q.device), rows)
-                behind = ctx.look(rotation @ small_rotation(axis, -_ANGLE).to(q.device), rows)
+                ahead = ctx.look(rotation @ sent(small_rotation(axis, _ANGLE), q.device), rows)
+                behind = ctx.look(rotation @ sent(small_rotation(axis, -_ANGLE), q.device), rows)
                 with single_thread():
                     tangent[axis] = stride * ((ahead - behind) * g).sum() / (2 * _ANGLE)
         w, v = q[0], q[1:]
         along = torch.cat([-(v @ tangent)[None], w * tangent + torch.linalg.cross(v, tangent)])  # q times (0, tangent)
-        return g_out, 2 * along / q.square().sum(), None
+        return g_out, 2 * along / q.square().sum(), None, None

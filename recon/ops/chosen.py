@@ -1,8 +1,8 @@
 """Rows that are chosen by their values: those that weigh something, that lie in front.
 
 Where no ``Room`` is open there are as many as are chosen, for which a GPU must be waited for. In an open room the list
-has a capacity: behind the last chosen row, entries are -1, stand for any row and must count for nothing. What is chosen
-and in which order is the same.
+has a capacity: behind the last chosen row, entries are -1, stand for rows of zeros and must count for nothing. What is
+chosen and in which order is the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, slot: Tensor) -> Tensor:
         ctx.save_for_backward(slot)
-        return x.index_select(0, index.clamp_min(0))
+        return _gathered(x, index)
 
     @staticmethod
     @once_differentiable
@@ -51,7 +51,7 @@ class _Spread(torch.autograd.Function):
 def _gathered(x: Tensor, index: Tensor) -> Tensor:
     """Rows of x, 0 where ``index`` is negative."""
     there = (index >= 0).view(-1, *[1] * (x.ndim - 1))
-    return torch.where(there, x.index_select(0, index.clamp_min(0)), 0.0)
+    return torch.where(there, x.index_select(0, index.clamp_min(0)), 0)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,6 @@ class SurfaceRenderer:
         offsets = seen.before().index_select(0, found.offsets)
         u, t, ray, w = seen.of(found.position), seen.of(found.t), seen.of(ray), seen.of(w)
         counted = seen.counted()
-        if counted is not None:
-            w = torch.where(counted, w, 0.0)
         raw, gradient = self._raw(field, u, rays.direction, ray) if torch.is_grad_enabled() else (
             seen.of(raw), field.signed_distance(u)[1])
         heavy = choose(w > self.least_weight, "coloured samples")

@@ -11,6 +11,7 @@ from pretend import CUDA, WAITS, pretended_gpu
 from torch import Tensor
 from volume_cuda_test import LOOKUPS, Lookup
 
+from recon.losses.squared import SquaredError
 from recon.ops import room as rooms
 from recon.ops.chosen import Counted, choose, mean_of, places
 from recon.ops.grid import trilinear
@@ -19,7 +20,7 @@ from recon.ops.march import distances
 from recon.ops.mlp_cuda import MlpKernels
 from recon.ops.room import Room
 from recon.renderers.march import MarchRenderer
-from recon.types import Rays, Volume
+from recon.types import Camera, Observation, Rays, Render, Volume
 from recon.types.perspective import Perspective
 
 
@@ -196,3 +197,18 @@ def test_a_picture_of_rays_has_the_same_bits_with_more_room(monkeypatch: pytest.
                 found.append([t.detach().cpu() for t in (picture.rgb, picture.opacity, loss, g)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     assert float(found[0][3].norm()) > 0.1
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
+def test_a_mask_is_counted_without_a_wait(share: float) -> None:
+    rgb, target = torch.rand(4, 5, 3), torch.rand(3, 4, 5)
+    mask = (torch.rand(4, 5) < share).to(torch.uint8)
+    camera = Camera(5, 4, torch.ones(4), torch.eye(4))
+    exact = SquaredError().value(Render(rgb), Observation(camera, target, mask, torch.zeros(3), 0))
+    with pretended_gpu():
+        seen = Observation(camera, target.to(CUDA), mask.to(CUDA), torch.zeros(3), 0)
+        picture, before = Render(rgb.to(CUDA)), len(WAITS)
+        found = SquaredError().value(picture, seen)
+        assert WAITS[before:] == []
+    assert torch.equal(found.cpu(), exact)

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or
 
 METHODS = ("dvgo", "tensorf_cp", "ngp", "strivec", "tilted_tensorf", "pynerf_dvgo", "rbf_dvgo", "neus",
            "volsdf")
-WAITING = ("tilted_tensorf", "rbf_dvgo")  # for the number of samples
+WAITING = ("rbf_dvgo",)  # for the number of samples
 LISTS = ("samples", "coloured samples", "samples in front", "samples on the surface")
 MEASURED = ("rbf_dvgo", "neus")  # a picture takes seconds on the executor
 STEPS = 6
@@ -116,7 +116,7 @@ def test_steps_on_a_gpu_wait_for_nothing_and_agree_with_the_processor(
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("method", ["dvgo", "ngp", "pynerf_ngp", "neus"])
+@pytest.mark.parametrize("method", ["dvgo", "ngp", "pynerf_ngp", "tilted_tensorf_cp", "neus"])
 def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkeypatch: pytest.MonkeyPatch,
                                                              tmp_path: Path) -> None:
     monkeypatch.setattr(room, "_UNIT", 1)

@@ -43,7 +43,7 @@ class WrappedField(VolumeField):
     """Region, occupancy and resolution of the whole; its parts follow. Built from settings with an ``inner``."""
 
     path = "inner."
-    row_by_row = False  # matrix products of torch, every so many points
+    row_by_row = False
 
     def __init__(self, settings: Any, parts: int) -> None:
         super().__init__(settings.inner)
