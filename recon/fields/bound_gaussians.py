@@ -18,6 +18,7 @@ from recon.ops.one_thread import one_thread
 from recon.params import Params
 from recon.types import Capture, Gaussians, Mesh
 from recon.types.gaussians import SH_C0
+from recon.types.placement import sent
 
 _PLACES = {  # barycentric coordinates of the Gaussians of a triangle, and their size in square roots of its area
     1: ([[1 / 3, 1 / 3, 1 / 3]], 0.45),
@@ -94,8 +95,8 @@ class BoundGaussiansField:
     def drawn(self) -> Gaussians:
         """The Gaussians, differentiable in the parameters."""
         p = self.params
-        faces = self.faces.to(p.device)
-        places = torch.tensor(_PLACES[self.settings.per_face][0], device=p.device)
+        faces = sent(self.faces, p.device)
+        places = sent(torch.tensor(_PLACES[self.settings.per_face][0]), p.device)
 
         def posed(vertices: Tensor, turn: Tensor) -> Tensor:
             return on_triangles(vertices, faces, places, turn)

@@ -35,7 +35,8 @@ class NormalConsistency:
 
 def face_pairs(faces: Tensor) -> Tensor:
     """[m, 2] the faces on both sides of every edge that two of faces [f, 3] share."""
-    sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    a, b, c = faces.unbind(1)  # indices as lists would be sent to a GPU
+    sides = torch.cat([torch.stack(side, dim=1) for side in ((a, b), (b, c), (c, a))]).sort(1).values
     key = sides[:, 0] * (int(faces.max()) + 1 if len(faces) else 1) + sides[:, 1]
     order = torch.argsort(key, stable=True)
     owner, key = order % max(len(faces), 1), key[order]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recon.ops.elementwise import sigmoid
 from recon.ops.knn import nearest
+from recon.types.placement import sent
 
 _SPREAD = 1.5  # standard deviations of the samples around their Gaussian, in those of the Gaussian
 
@@ -59,6 +60,7 @@ def alignment(means: Tensor, log_scales: Tensor, quaternions: Tensor, opacities:
     """
     centres = means.detach().contiguous()
     among, inverse = torch.unique(chosen, return_inverse=True)
+    among, inverse, chosen, noise = (sent(t, means.device) for t in (among, inverse, chosen, noise))
     _, near = nearest(centres[among].contiguous(), centres, neighbours)  # a Gaussian is its own neighbour
     near = near.long()[inverse]
     scales, turns = log_scales.exp(), rotations(quaternions)
