@@ -1,6 +1,7 @@
 """Rows of a gradient that are not zero. CPU kernel: cuda/grid.
 
-Samples behind what is opaque get no gradient; backward passes that are told so need not visit them.
+Samples behind what is opaque get no gradient; backward passes that are told so need not visit them. On a GPU the
+scatter of lookups passes over them by itself (cuda/core/scatter.cuh).
 """
 
 from __future__ import annotations
