@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "core/pack.h"
@@ -90,23 +91,32 @@ int64_t chosen_before(const int32_t* index, int64_t chosen, int64_t to) {
 }  // namespace
 
 void distance_to_occupied(uint8_t* cells, const int* size) {
-  const int64_t nx = size[0], ny = size[1], nz = size[2], count = nx * ny * nz;
-  for (int64_t i = 0; i < count; ++i) cells[i] = cells[i] ? 0 : 255;
-  // Two sweeps over half of the neighbours each: exact for the maximum norm.
+  const int64_t nx = size[0], ny = size[1], nz = size[2];
+  for (int64_t i = 0; i < nx * ny * nz; ++i) cells[i] = cells[i] ? 0 : 255;
+  std::vector<uint8_t> around(nz + 2, 255);  // least of the rows before, one cell of room at both ends
+  // Two sweeps over half of the neighbours each: exact for the maximum norm. Of a row, what the rows before it say is
+  // found for all cells at once, and only the neighbour in the row itself one after another.
   for (int sign = -1; sign <= 1; sign += 2)
-    for (int64_t j = 0; j < count; ++j) {
-      const int64_t i = sign < 0 ? j : count - 1 - j, z = i % nz, y = i / nz % ny, x = i / (nz * ny);
-      int best = cells[i];
-      for (int dx = -1; dx <= 1; ++dx)
-        for (int dy = -1; dy <= 1; ++dy)
-          for (int dz = -1; dz <= 1; ++dz) {
-            const int before = dx * 9 + dy * 3 + dz;
-            if (before * sign <= 0) continue;
-            const int64_t a = x + dx, b = y + dy, c = z + dz;
-            if (a < 0 || b < 0 || c < 0 || a >= nx || b >= ny || c >= nz) continue;
-            best = std::min(best, cells[(a * ny + b) * nz + c] + 1);
-          }
-      cells[i] = uint8_t(std::min(best, 255));
+    for (int64_t j = 0; j < nx * ny; ++j) {
+      const int64_t i = sign < 0 ? j : nx * ny - 1 - j, x = i / ny, y = i % ny;
+      uint8_t *row = cells + i * nz, *least = around.data() + 1;
+      std::fill(around.begin(), around.end(), uint8_t(255));
+      for (const auto& [dx, dy] : {std::pair{1, -1}, {1, 0}, {1, 1}, {0, 1}}) {
+        const int64_t a = x + sign * dx, b = y + sign * dy;
+        if (a < 0 || b < 0 || a >= nx || b >= ny) continue;
+        const uint8_t* other = cells + (a * ny + b) * nz;
+        for (int64_t z = 0; z < nz; ++z) least[z] = std::min(least[z], other[z]);
+      }
+      for (int64_t z = 0; z < nz; ++z) {
+        const uint8_t near = std::min(least[z], std::min(least[z - 1], least[z + 1]));
+        row[z] = std::min(row[z], uint8_t(near + (near < 255)));
+      }
+      int before = 255;
+      for (int64_t k = 0; k < nz; ++k) {
+        const int64_t z = sign < 0 ? k : nz - 1 - k;
+        before = std::min(int(row[z]), std::min(before + 1, 255));
+        row[z] = uint8_t(before);
+      }
     }
 }
 
