@@ -1,5 +1,5 @@
-// CPU driver: forward over ranges of points; backward over parts of the parameters that no other task writes (planes of
-// nodes, factors, levels), each walking its points in order, so that the bits do not depend on the threads.
+// CPU driver: forward over ranges of points; backward over parts of the parameters that no other task writes (slabs of
+// cells, factors, levels), each walking its points in order, so that the bits do not depend on the threads.
 #include "grid/grid.h"
 
 #include <algorithm>

@@ -157,3 +157,21 @@ def test_wrong_arguments_are_named() -> None:
         grid.hash_grid(torch.zeros(1, 3, 2), [2], u)
     with pytest.raises(ValueError, match="parameters"):
         mlp.mlp(torch.zeros(3), [3, 2], u)
+
+
+def test_gradients_across_slabs() -> None:
+    """More nodes along x than one task writes to: as the reference, and the same bits on two threads."""
+    generator, before, found = torch.Generator().manual_seed(2), native.get_threads(), []
+    u, g = torch.rand(3000, 3, generator=generator), torch.randn(3000, 5, generator=generator)
+    for n in (1, 2):
+        native.set_threads(n)
+        values = torch.zeros(42, 6, 5, 5, requires_grad=True)
+        grid.trilinear(values, u).backward(g)
+        assert values.grad is not None
+        found.append(values.grad)
+    native.set_threads(before)
+    exact = torch.zeros(42, 6, 5, 5, dtype=torch.float64, requires_grad=True)
+    grid.trilinear_reference(exact, u.double()).backward(g.double())
+    assert exact.grad is not None
+    assert torch.equal(found[0], found[1])
+    torch.testing.assert_close(found[0].double(), exact.grad, atol=2e-5, rtol=0)

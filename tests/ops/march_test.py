@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,31 @@ def test_composite_is_the_reference(index: int) -> None:
         for ours, theirs in zip(results[0][1], results[1][1]):
             theirs = torch.zeros_like(ours) if theirs is None else theirs
             torch.testing.assert_close(ours, theirs, atol=5 * tolerance, rtol=5 * tolerance)
+
+
+def _long_rays(dtype: torch.dtype) -> dict[str, Any]:
+    """Rays of every length around that of a pack of samples, and some that are longer than what is kept at hand."""
+    generator = torch.Generator().manual_seed(4)
+    counts = [0, 1, 15, 16, 17, 31, 900, 0, 2, 33, 1600]
+    m = sum(counts)
+    index = (torch.rand(m, generator=generator) < 0.5).nonzero().squeeze(1).to(torch.int32)
+    t = torch.cat([torch.rand(c, generator=generator, dtype=torch.float64).sort().values * 3 + 0.1 for c in counts])
+    return {"raw": (torch.randn(m, generator=generator, dtype=torch.float64) - 3).to(dtype), "t": t.to(dtype),
+            "colour": torch.rand(len(index), 3, generator=generator, dtype=torch.float64).to(dtype), "index": index,
+            "offsets": torch.tensor([0, *torch.tensor(counts).cumsum(0).tolist()], dtype=torch.int32),
+            "background": torch.rand(3, generator=generator, dtype=torch.float64).to(dtype), "delta": 0.2, "shift": 0.5}
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-11), (torch.float32, 2e-5)])
+def test_rays_of_every_length(dtype: torch.dtype, most: float) -> None:
+    results = []
+    for op, given in ((march.composite, _long_rays(dtype)), (march.reference, _long_rays(torch.float64))):
+        leaves = given["raw"].requires_grad_(), given["colour"].requires_grad_()
+        out = op(**given)
+        (out.rgb.square().sum() + out.transmittance.sum() + out.distortion.sum()).backward()
+        results.append([*(o.detach().double() for o in out), *(leaf.grad.double() for leaf in leaves)])
+    for ours, true in zip(*results, strict=True):
+        assert float((ours - true).norm()) <= most * float(true.norm())
 
 
 def test_the_example_has_gradients() -> None:
@@ -97,7 +123,7 @@ def test_skipping_loses_no_sample(margin: float) -> None:
 
 
 def test_distances_are_exact() -> None:
-    occupied = torch.rand(7, 9, 8, generator=torch.Generator().manual_seed(0)) < 0.02
+    occupied = torch.rand(7, 9, 18, generator=torch.Generator().manual_seed(0)) < 0.01
     ours = march.distances(occupied)
     at = torch.stack(torch.meshgrid(*(torch.arange(n) for n in occupied.shape), indexing="ij"), -1).reshape(-1, 3)
     brute = (at[:, None] - occupied.nonzero()).abs().amax(-1).amin(1)
