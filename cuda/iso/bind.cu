@@ -116,6 +116,39 @@ void bind_topology(nb::module_& m) {
       nb::arg("stream"));
 }
 
+scalar_grid marched_grid(const constants& values, const bytes& known, const ids& edge_end, const ids& triangle_end) {
+  const iso::Grid g = iso::check_grid(values, {0, 0, 0}, {1, 1, 1});
+  expect((known.size() == 0 || known.size() == values.size()) && int64_t(edge_end.size()) == 3 * g.points() &&
+             int64_t(triangle_end.size()) == g.cubes(),
+         "known must have the shape of values, edge_end be [3 points], triangle_end [cubes]");
+  return {g, values.data(), given(known)};
+}
+
+void bind_marching(nb::module_& m) {
+  m.def(
+      "marching_count",
+      [](constants values, bytes known, bytes tables, ids edge_end, ids triangle_end, ids totals, bytes scratch,
+         uintptr_t stream) {
+        const scalar_grid s = marched_grid(values, known, edge_end, triangle_end);
+        expect(totals.size() == 2 && scratch.size() >= topology_scratch_bytes(s.grid), "not enough scratch memory");
+        count_marching(s, tables_of(tables), ids_of(edge_end), ids_of(triangle_end), totals.data(), scratch.data(),
+                       stream_of(stream));
+      },
+      A("values"), A("known"), A("tables"), A("edge_end"), A("triangle_end"), A("totals"), A("scratch"),
+      nb::arg("stream"));
+  m.def(
+      "marching_write",
+      [](constants values, bytes known, bytes tables, ids edge_end, ids triangle_end, array<int64_t> crossed, ids faces,
+         uintptr_t stream) {
+        const scalar_grid s = marched_grid(values, known, edge_end, triangle_end);
+        expect(crossed.ndim() == 1 && faces.ndim() == 2 && faces.shape(1) == 3, "crossed must be [v], faces [f, 3]");
+        write_marching(s, tables_of(tables), ids_of(edge_end), ids_of(triangle_end), crossed.data(), faces.data(),
+                       stream_of(stream));
+      },
+      A("values"), A("known"), A("tables"), A("edge_end"), A("triangle_end"), A("crossed"), A("faces"),
+      nb::arg("stream"));
+}
+
 void bind_meshes(nb::module_& m) {
   m.def(
       "flexible_vertices",
@@ -164,5 +197,6 @@ void bind_meshes(nb::module_& m) {
 void bind_iso_cuda(nanobind::module_& m) {
   recon::gpu::bind_grids(m);
   recon::gpu::bind_topology(m);
+  recon::gpu::bind_marching(m);
   recon::gpu::bind_meshes(m);
 }

@@ -1,6 +1,7 @@
 // CUDA driver of the dual topology: a thread per cube counts its vertices, a thread per edge of the grid its quad; prefix
 // sums say where each is written, in the order of the CPU. Between the two the host reads how many there are.
 #include "core/device_sort.h"
+#include "iso/cubes.cuh"
 #include "iso/topology_cuda.h"
 
 namespace recon::gpu {
@@ -11,21 +12,6 @@ using iso::Grid;
 using iso::Tables;
 
 constexpr int kThreads = 128;
-
-__device__ inline int pattern_of(const float* values, const Grid& g, int64_t x, int64_t y, int64_t z) {
-  int out = 0;
-  for (int c = 0; c < 8; ++c) {
-    const int64_t p = ((z + (c >> 2)) * g.ny + y + (c >> 1 & 1)) * g.nx + x + (c & 1);
-    out |= int(values[p] < 0.0f) << c;
-  }
-  return out;
-}
-
-__device__ inline void cube_at(const Grid& g, int64_t i, int64_t* at) {
-  at[0] = i % (g.nx - 1);
-  at[1] = i / (g.nx - 1) % (g.ny - 1);
-  at[2] = i / ((g.nx - 1) * (g.ny - 1));
-}
 
 __global__ void __launch_bounds__(kThreads)
     count_vertices_kernel(const float* values, Grid g, const Tables* tables, int16_t* kinds, uint32_t* count) {

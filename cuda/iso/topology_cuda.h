@@ -1,4 +1,4 @@
-// What the CUDA driver of the dual topology offers to bind.cu.
+// What the CUDA drivers of the dual topology and of marching cubes offer to bind.cu.
 #pragma once
 
 #include "core/device.h"
@@ -16,5 +16,18 @@ void count_topology(const float* values, const iso::Grid& grid, const iso::Table
 void write_topology(const float* values, const iso::Grid& grid, const iso::Tables* tables, const int16_t* kinds,
                     const uint32_t* vertex_end, const uint32_t* quad_end, int32_t* cube, uint16_t* members,
                     int32_t* quads, stream_t stream);
+
+// marching.cu: the same for marching cubes. edge_end [3 points], triangle_end [cubes]; totals [2], vertices and
+// triangles. Scratch: topology_scratch_bytes(grid).
+struct scalar_grid {
+  iso::Grid grid;
+  const float* values;
+  const uint8_t* known;  // null: all points are
+};
+void count_marching(const scalar_grid& grid, const iso::Tables* tables, uint32_t* edge_end, uint32_t* triangle_end,
+                    int32_t* totals, void* scratch, stream_t stream);
+// Edges that have a vertex, 3 point + axis, [vertices]; faces [triangles][3].
+void write_marching(const scalar_grid& grid, const iso::Tables* tables, const uint32_t* edge_end,
+                    const uint32_t* triangle_end, int64_t* crossed, int32_t* faces, stream_t stream);
 
 }  // namespace recon::gpu

@@ -1,6 +1,6 @@
 """FlexiCubes on CUDA: the kernels of cuda/iso/iso.cu, and those of the CPU, under the same names and arguments.
 
-The order of every sum is fixed. Only ``dual_topology`` waits for the device; nothing is checked
+The order of every sum is fixed. Only topologies wait for the device; nothing is checked
 to be in range or finite.
 """
 
@@ -39,6 +39,20 @@ class IsoKernels:
         found = torch.empty(quads, 4, dtype=torch.int32, device=on)
         self.module.topology_write(values, tables, kinds, ends, quad_ends, cube, members, found, stream)
         return cube, members.view(torch.uint16), found
+
+    def marching_cubes(self, values: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Edges [v] int64 and faces [f, 3]. The host waits for two numbers: how many there are."""
+        on, stream = values.device, cuda.stream(values.device)
+        tables, sure = _tables(self.module, on), cuda.none(on, torch.uint8) if known is None else known
+        ends, totals = cuda.scratch(values, 3 * values.numel(), torch.int32), cuda.scratch(values, 2, torch.int32)
+        triangle_ends = cuda.scratch(values, _cubes(values), torch.int32)
+        self.module.marching_count(values, sure, tables, ends, triangle_ends, totals,
+                                   cuda.scratch(values, self.module.topology_scratch(*values.shape)), stream)
+        vertices, triangles = totals.tolist()
+        edges, faces = cuda.scratch(values, vertices, torch.int64), torch.empty(triangles, 3, dtype=torch.int32,
+                                                                               device=on)
+        self.module.marching_write(values, sure, tables, ends, triangle_ends, edges, faces, stream)
+        return edges, faces
 
     def deform_grid(self, raw: Tensor, origin: Place, spacing: Place, deformed: Tensor) -> None:
         """raw [nz, ny, nx, 3] -> places of the points."""
@@ -90,6 +104,10 @@ class _OnCpu:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(native, name)
+
+    def marching_cubes(self, values: Tensor, known: Tensor | None) -> tuple[Tensor, ...]:
+        found = native.marching_cubes(values.cpu(), None if known is None else known.cpu())
+        return tuple(torch.from_numpy(part).to(values.device) for part in found)
 
     def flexible_vertices(self, *arguments: Any) -> None:
         native.flexible_vertices(*arguments[:5], *(t.numpy() for t in arguments[5:8]), *arguments[8:])

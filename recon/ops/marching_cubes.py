@@ -1,4 +1,4 @@
-"""Marching cubes: the triangles of the surface between values < 0 and >= 0 on a grid. Kernel: cuda/iso.
+"""Marching cubes: the triangles of the surface between values < 0 and >= 0 on a grid. Kernels: cuda/iso.
 
 Source: Lorensen and Cline, "Marching Cubes: A High Resolution 3D Surface Construction Algorithm", SIGGRAPH 1987.
 Differences: the table follows from a rule that keeps inside corners apart on ambiguous faces from both sides, so the
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops.checks import expect_tensor
+from recon.ops.checks import expect_tensor, place_of
 from recon.ops.flexicubes import _check_grid, _numbers
-from recon.ops.native import native
+from recon.ops.flexicubes_cuda import kernels_of
+from recon.types.placement import sent
 
 
 def marching_cubes(
@@ -28,23 +29,24 @@ def marching_cubes(
     origin   x, y, z of the first grid point; ``spacing`` the distance of neighbours along x, y, z
     known    [nz, ny, nx] uint8 0 or 1: cubes with an unknown corner are left out, and the mesh is open there
 
-    The vertices are differentiable in ``values``. Raises ValueError or TypeError naming the argument.
+    The vertices are differentiable in ``values``. On a GPU values are not checked to be finite, and the host waits for
+    the numbers of vertices and faces. Raises ValueError or TypeError naming the argument.
     """
     _check_grid(values)
     if known is not None:
-        expect_tensor("known", known, torch.uint8, tuple(values.shape))
+        expect_tensor("known", known, torch.uint8, tuple(values.shape), on=place_of(values))
     start, step = _numbers("origin", origin), _numbers("spacing", spacing)
-    edges, faces = native.marching_cubes(values.detach(), known)
-    return edge_crossings(values, torch.from_numpy(edges), start, step)[0], torch.from_numpy(faces)
+    edges, faces = kernels_of(values).marching_cubes(values.detach(), known)
+    return edge_crossings(values, edges, start, step)[0], faces
 
 
 def marching_cubes_edges(values: Tensor, *, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The topology alone: the grid edge of each vertex, 3 * point + axis, [v] int64 ascending, and faces [f, 3]."""
     _check_grid(values)
     if known is not None:
-        expect_tensor("known", known, torch.uint8, tuple(values.shape))
-    edges, faces = native.marching_cubes(values.detach(), known)
-    return torch.from_numpy(edges), torch.from_numpy(faces)
+        expect_tensor("known", known, torch.uint8, tuple(values.shape), on=place_of(values))
+    edges, faces = kernels_of(values).marching_cubes(values.detach(), known)
+    return edges, faces
 
 
 def edge_crossings(values: Tensor, edges: Tensor, origin: Sequence[float], spacing: Sequence[float]
@@ -52,13 +54,13 @@ def edge_crossings(values: Tensor, edges: Tensor, origin: Sequence[float], spaci
     """Where the values cross zero on grid edges: positions [v, 3], start points [v], end points [v], share [v]."""
     _, ny, nx = values.shape
     point, axis = edges // 3, edges % 3
-    other = point + torch.tensor([1, nx, nx * ny])[axis]
+    other = point + sent(torch.tensor([1, nx, nx * ny]), values.device)[axis]
     flat = values.reshape(-1)
     a, b = flat[point], flat[other]
     t = a / (a - b)
     index = torch.stack([point % nx, point // nx % ny, point // (nx * ny)], dim=1).to(values.dtype)
     moved = index + t[:, None] * torch.nn.functional.one_hot(axis, 3).to(values.dtype)
-    start, step = (values.new_tensor(list(x)) for x in (origin, spacing))
+    start, step = (sent(torch.tensor(list(x), dtype=values.dtype), values.device) for x in (origin, spacing))
     return start + step * moved, point, other, t
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from pretend import CUDA, pretended_gpu
 from torch import Tensor
 
 from recon.ops import cuda
 from recon.ops.flexicubes import dual_topology, examples, flexicubes, reference_sign_change_loss, sign_change_loss
+from recon.ops.marching_cubes import marching_cubes, marching_cubes_edges
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda",
                                 reason="the executor takes the place of the CPU kernels")
@@ -86,6 +88,38 @@ def test_the_topology_of_every_pair_of_cubes(executor: ModuleType, monkeypatch: 
     assert torch.equal(found.cube, cpu.cube)
     assert torch.equal(found.members.view(torch.int16), cpu.members.view(torch.int16))
     assert torch.equal(found.quads, cpu.quads)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 4, 5), (9, 8, 7), (6, 3, 17), (18, 17, 16)])
+@pytest.mark.parametrize("holes", [False, True])
+def test_marching_cubes_are_those_of_the_cpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch,
+                                             shape: tuple[int, int, int], holes: bool) -> None:
+    generator = torch.Generator().manual_seed(6)
+    values = torch.randn(shape, generator=generator)
+    known = (torch.rand(shape, generator=generator) < 0.95).to(torch.uint8) if holes else None
+    place = {"origin": (-1.0, 0.5, 2.0), "spacing": (0.5, 0.25, 1.5)}
+    cpu, edges = marching_cubes(values, known=known, **place), marching_cubes_edges(values, known=known)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    for order in (0, 1, 5):
+        executor.set_order(order)
+        found, other = marching_cubes(values, known=known, **place), marching_cubes_edges(values, known=known)
+        for mine, theirs in zip((*found, *other), (*cpu, *edges), strict=True):
+            assert torch.equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
+    assert len(cpu[1]) > 0
+
+
+@pytest.mark.usefixtures("gpu")
+def test_meshes_of_values_on_a_gpu() -> None:
+    values = torch.randn(7, 8, 9, generator=torch.Generator().manual_seed(7))
+    known = torch.ones(7, 8, 9, dtype=torch.uint8)
+    cpu, topology = marching_cubes(values, known=known), dual_topology(values)
+    with pretended_gpu():
+        there = values.to(CUDA)
+        vertices, faces = marching_cubes(there, known=known.to(CUDA))
+        assert torch.equal(vertices.cpu(), cpu[0])
+        assert torch.equal(faces.cpu(), cpu[1])
+        assert torch.equal(dual_topology(there).quads.cpu(), topology.quads)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 4), (9, 10, 11)])

@@ -10,7 +10,7 @@ import torch
 
 from recon.mesh.check import check
 from recon.mesh.clean import part_sheets
-from recon.ops import marching_cubes as ops
+from recon.ops import flexicubes_cuda
 from recon.ops.flexicubes import grid_points
 from recon.ops.marching_cubes import examples, marching_cubes, reference
 from recon.types import Mesh
@@ -18,7 +18,7 @@ from recon.types import Mesh
 
 @pytest.fixture(autouse=True)
 def _kernels(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "native", kernels)
+    monkeypatch.setattr(flexicubes_cuda, "native", kernels)
 
 
 def test_vertices_are_the_crossings() -> None:
