@@ -3,6 +3,7 @@
 #include "grid/grid.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "core/pack.h"
@@ -431,12 +432,20 @@ void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, c
 
 template <class S>
 void nonzero_rows(const S* g, int64_t count, int width, uint8_t* mask) {
-  parallel_ranges(count, 1 << 15, [&](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) {
-      bool some = false;
-      for (int c = 0; c < width; ++c) some |= g[i * width + c] != 0;
-      mask[i] = some;
-    }
+  using bits = std::conditional_t<sizeof(S) == 4, uint32_t, uint64_t>;
+  with_channels(width, [&](auto fixed) {
+    const int W = fixed.value ? fixed.value : width;
+    parallel_ranges(count, 1 << 15, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        bits some = 0;
+        for (int c = 0; c < W; ++c) {
+          bits one;
+          std::memcpy(&one, g + i * W + c, sizeof one);
+          some |= one;
+        }
+        mask[i] = some << 1 != 0;  // the sign of a zero does not count
+      }
+    });
   });
 }
 
