@@ -140,6 +140,8 @@ class FitJob:
                              fix="Leave it out, or choose a method that refines a mesh: recon methods")
         self.device = machine.device_for(system, request.device)
         self.capture = self._read(request.out.parent if request.out else Path("runs"), system.pose_refinement)
+        if self.adjusted:
+            system = dataclasses.replace(system, pose_refinement=system.pose_refinement.after_tracks())
         if request.time is not None:
             from recon.fit.plan import plan_for_time
 
@@ -202,6 +204,7 @@ class FitJob:
             raise BudgetError(f"a memory budget of {sizes.format_bytes(self.memory)} is too small",
                               fix=f"Allow at least {sizes.format_bytes(LEAST_MEMORY)}.")
         self.stopped = self._log_failed = False
+        self.adjusted = False  # whether poses were adjusted to features
         machine.use_threads(self.threads)
 
     def _read(self, runs: Path, refinement: PoseRefinement) -> Capture:
@@ -209,7 +212,8 @@ class FitJob:
         request, report = self.request, self.reporter
         found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
         if refinement.enabled and refinement.tracks:
-            found = with_adjusted_poses(found, runs, report)
+            adjusted = with_adjusted_poses(found, runs, report)
+            self.adjusted, found = adjusted is not found, adjusted
         wanted = request.resolution
         self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
         small = with_start(at_working_size(found, self.size, self.memory, runs, report), request.start)

@@ -85,7 +85,7 @@ class Arguments:
     # a mesh to begin with, in coordinates of the scene (recon mesh RUN out.ply), for methods that refine one
     start: Annotated[str | None, option("FILE", "none")] = None
 
-    # also refine the camera poses, against the pixels of the photos
+    # also refine the camera poses: against features that photos share, then against their pixels
     refine_poses: Annotated[bool, flag()] = False
 
     # repeat a run exactly: the config.yaml of its folder; other options change it

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d, grid_sample, pad
 
 from recon.fields.parts.quantise import check_cells, quantised
 from recon.fields.parts.region import Region, region_of, region_of_points
@@ -31,6 +32,7 @@ _DENSITY = 5.0  # raw density outside of the inner box falls by so much per half
 _FILLED = 0.7  # of the box, by the first ellipsoid
 _OPEN = 0.8  # of the shell starts thin at least
 _START_NODES = 33  # finest level that the start is laid out in
+_STEP_WIDTH = 3.0  # cells over which the blurred border of the hull rises
 
 
 @dataclass(frozen=True)
@@ -261,12 +263,23 @@ class DistanceGridField(VolumeField):
         return sent(u[self.inner(u)].contiguous(), self.params.device)
 
     def distance(self, x_world: Tensor) -> Tensor:
-        """[n] signed distance in the inner box; outside of the photos' visual hull, where there is one, positive."""
+        """[n] signed distance in the inner box; cut to the photos' visual hull, where there is one."""
         u = self.unit(x_world)
-        value = self.signed_distance(u)[0]
-        size, allowed = torch.tensor(self.allowed.shape, device=u.device), self.allowed.to(u.device)
-        cell = (u * size).long().clamp_min(0).minimum(size - 1)
-        return torch.where(allowed[tuple(cell.T)] & self.inner(u), value, value.abs().clamp_min(1e-4))
+        value = torch.maximum(self.signed_distance(u)[0], self._hull(u))
+        return torch.where(self.inner(u), value, value.abs().clamp_min(1e-4))
+
+    def _hull(self, u: Tensor) -> Tensor:
+        """[n] about the distance from the border of the allowed cells, without their steps; far inside where all are
+        allowed."""
+        if bool(self.allowed.all()):
+            return torch.full((len(u),), -float("inf"), device=u.device)
+        inside = self.allowed.to(u.device).float()[None, None]
+        for _ in range(2):
+            inside = avg_pool3d(pad(inside, (1,) * 6), 3, 1)
+        at = (2 * u - 1).flip(1).view(1, 1, 1, -1, 3)  # grid_sample names the last axis first
+        share = grid_sample(inside, at, padding_mode="zeros", align_corners=False).view(-1)
+        cell = min(e * (1 + self.region.margin) / n for e, n in zip(self.region.extent, self.allowed.shape))
+        return (0.5 - share) * (_STEP_WIDTH * cell)
 
     def normal(self, x_world: Tensor) -> Tensor:
         return torch.nn.functional.normalize(self.signed_distance(self.unit(x_world))[1], dim=1)

@@ -52,6 +52,10 @@ class PoseRefinement:
     # added to the curvature, as a share of its diagonal
     damping: float = 0.1
 
+    def after_tracks(self) -> PoseRefinement:
+        """What is left to do for poses that fit their features: a scene that is not finished would spoil them."""
+        return dataclasses.replace(self, begin=max(self.begin, 0.5), every=max(self.every, 3))
+
 
 @dataclass(frozen=True)
 class Dropout:
