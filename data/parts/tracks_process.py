@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_LOSS_PX = 2.0  # errors beyond count by their size
-_ROUNDS = ((0.05, 10.0), (0.0025, 2.0))  # tolerances: of the longer side, and in degrees
+_ROUNDS = ((0.05, 10.0, 2.0), (0.0025, 2.0, 0.5))  # tolerances: of the longer side, in degrees; pixels of the loss
 
 
 def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object, ...]:
@@ -55,10 +54,10 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
                                device=pycolmap.Device.cpu)
     poses = {name: np.array(pose) for name, pose in job["poses"].items()}
     found: Any = None
-    for number, (pixels, degrees) in enumerate(_ROUNDS):
+    for number, (pixels, degrees, loss) in enumerate(_ROUNDS):
         say("Adjusting poses", number, len(_ROUNDS))
         found = _adjusted(pycolmap, np, folder, database, images, poses, pixels * job["longest_side"], degrees,
-                          job["num_threads"])
+                          loss, job["num_threads"])
         for image in found.images.values():
             if image.num_points3D:
                 poses[image.name][:3] = image.cam_from_world().inverse().matrix()
@@ -71,8 +70,9 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
 
 
 def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path, poses: dict[str, Any], pixels: float,
-              degrees: float, threads: int) -> Any:
-    """The reconstruction after one round: triangulated from ``poses`` (world_from_camera), then all of it adjusted."""
+              degrees: float, loss: float, threads: int) -> Any:
+    """The reconstruction after one round: triangulated from ``poses`` (world_from_camera), then all of it adjusted;
+    errors beyond ``loss`` pixels count by their size."""
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)  # binary files of the round before would be read instead
     model.mkdir()
@@ -101,7 +101,7 @@ def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path
     adjustment = pycolmap.BundleAdjustmentOptions()
     adjustment.refine_focal_length = adjustment.refine_principal_point = adjustment.refine_extra_params = False
     adjustment.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    adjustment.ceres.loss_function_scale = _LOSS_PX
+    adjustment.ceres.loss_function_scale = loss
     adjustment.ceres.solver_options.num_threads = threads
     pycolmap.bundle_adjustment(scene, adjustment)
     return scene
