@@ -7,6 +7,7 @@ Features are divided by their root mean square over the first batches, so that k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,13 @@ from torch import Tensor
 
 from recon.fields.parts.volume_field import VolumeSettings, direction_encoding
 from recon.fields.parts.wrapped import WrappedField
+from recon.ops.chosen import Counted, mean_of
 from recon.ops.elementwise import sigmoid
+from recon.ops.march_cuda import has_room
+from recon.ops.mlp import mlp
 from recon.ops.one_thread import one_thread, single_thread
-from recon.ops.rbf import rbf
+from recon.ops.rbf import rbf, rbf_row_by_row
+from recon.types.placement import sent
 
 _VIEW = 8  # numbers that the direction is projected to
 _SLOW = 0.99  # of the running mean square of features
@@ -41,11 +46,14 @@ class RbfField(WrappedField):
     3], bias [3], view [27, 8]. ``decoder`` is not used."""
 
     wrapping: RbfSettings
-    row_by_row = False  # products of torch, and a mean over points that the processor keeps
 
     def __init__(self, settings: RbfSettings) -> None:
         super().__init__(settings, 1)
-        self.mean_square = 0.0
+        self.mean_square: float | Tensor = 0.0  # on a GPU one number there
+
+    @property
+    def row_by_row(self) -> bool:  # type: ignore[override]
+        return self.parts[0].row_by_row
 
     @property
     def feature_width(self) -> int:  # type: ignore[override]
@@ -79,21 +87,55 @@ class RbfField(WrappedField):
                  ) -> Tensor:
         p = self.params
         z = self.features(u, footprint) if more is None else more
+        layer = p["view"], p["centres"], p["sharpness"], p["weights"], p["bias"]
+        if z.device.type == "cuda":
+            return self._radiance_on_device(z, footprint, direction_world, ray, *layer)
         if torch.is_grad_enabled() and len(z):
             with single_thread():
                 now = float(z.detach().square().mean())
-            self.mean_square = now if self.mean_square == 0 else _SLOW * self.mean_square + (1 - _SLOW) * now
-        scale, rays = max(self.mean_square, 1e-4) ** -0.5, ray.long()
+            before = float(self.mean_square)
+            self.mean_square = now if before == 0 else _SLOW * before + (1 - _SLOW) * now
+        scale, rays = max(float(self.mean_square), 1e-4) ** -0.5, ray.long()
 
         def colour(z: Tensor, view: Tensor, *layer: Tensor) -> Tensor:
             projected = direction_encoding(direction_world) @ view
             return sigmoid(rbf(torch.cat([z * scale, projected.index_select(0, rays)], dim=1), *layer))
 
-        return one_thread(colour, z, p["view"], p["centres"], p["sharpness"], p["weights"], p["bias"])
+        return one_thread(colour, z, *layer)
+
+    def _radiance_on_device(self, z: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, view: Tensor,
+                            *layer: Tensor) -> Tensor:
+        """The same where no row's bits may follow from how many there are: rows without a width count for nothing."""
+        before = sent(torch.as_tensor(self.mean_square, dtype=torch.float32), z.device)
+        if torch.is_grad_enabled():
+            now, some = _mean_square(z.detach(), footprint > 0)
+            mean = torch.where(before == 0, now, _SLOW * before + (1 - _SLOW) * now)
+            before = torch.where(some, mean, before)
+        self.mean_square = before
+        flat = torch.cat([view.reshape(-1), view.new_zeros(_VIEW)])
+        projected = mlp(flat, [len(view), _VIEW], z.new_empty(len(z), 0), direction_encoding(direction_world), ray)
+        return sigmoid(rbf_row_by_row(torch.cat([z * before.clamp_min(1e-4) ** -0.5, projected], dim=1), *layer))
+
+    def kept(self, index: int) -> Callable[[], None]:
+        """The mean as it is now: what comes back restores it."""
+        mean = self.mean_square
+
+        def restore() -> None:
+            self.mean_square = mean
+
+        return restore
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"mean_square": self.mean_square}
+        return super().state() | {"mean_square": float(self.mean_square)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.mean_square = float(state["mean_square"])
+
+
+def _mean_square(z: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of z [n, channels] squared over the rows that count, and whether there are any; nobody waits for them."""
+    if not has_room(z):  # lists are exact
+        return (z.square().sum() / max(z.numel(), 1)), torch.full((), len(z) > 0, device=z.device)
+    every = counted[:, None].expand_as(z).reshape(-1)
+    return mean_of(torch.square, Counted(z.reshape(-1), every)), counted.any()

@@ -159,7 +159,8 @@ class FitProblem:
         self.seen = seen = self.observe()
         self.passes.count += 1
         if self.field.params.device.type == "cuda":
-            self._before.append([part.kept(seen.index) for part in (self.exposure, self.poses) if part is not None])
+            parts: tuple[Any, ...] = (self.exposure, self.poses, self.field)
+            self._before.append([part.kept(seen.index) for part in parts if hasattr(part, "kept")])
         draw: Callable[..., Render] = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)

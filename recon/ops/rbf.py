@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recon.ops.mlp import mlp
+
 LOG_SHARPNESS = (-2.0, 4.0)  # log s is held in here, so that kernels neither vanish nor become spikes
 
 
@@ -22,3 +24,13 @@ def kernels(z: Tensor, centres: Tensor, log_sharpness: Tensor) -> Tensor:
 def rbf(z: Tensor, centres: Tensor, log_sharpness: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
     """Outputs [n, out] for features z [n, channels]; weights [kernels, out], bias [out]; differentiable in all."""
     return kernels(z, centres, log_sharpness) @ weights + bias
+
+
+def rbf_row_by_row(z: Tensor, centres: Tensor, log_sharpness: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    """``rbf`` with the products of small networks: a row has the same bits however many others there are."""
+    k, c = centres.shape
+    squared = (2 * log_sharpness.clamp(*LOG_SHARPNESS)).exp()
+    first = torch.cat([squared.T, -2 * (squared * centres).T]).reshape(-1)
+    both = torch.cat([first, (squared * centres * centres).sum(1)])
+    phi = torch.exp(-mlp(both, [2 * c, k], torch.cat([z * z, z], dim=1)).clamp_min(0))
+    return mlp(torch.cat([weights.reshape(-1), bias]), [k, len(bias)], phi)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recon.ops.rbf import kernels, rbf
+from recon.ops.rbf import kernels, rbf, rbf_row_by_row
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -39,3 +39,17 @@ def test_as_many_narrow_kernels_as_points_interpolate_anything() -> None:
     phi = kernels(z, z, torch.full((30, 3), 1.0, dtype=torch.float64))
     weights = torch.linalg.solve(phi, target)
     assert float((phi @ weights - target).abs().max()) < 1e-8
+
+
+def test_products_row_by_row_are_the_same_function() -> None:
+    inputs = [_random(40, 3), _random(7, 3, seed=1), 0.3 * _random(7, 3, seed=2), _random(7, 2, seed=3),
+              _random(2, seed=4)]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    plain, ours = rbf(*inputs), rbf_row_by_row(*inputs)
+    torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-10)
+    along = _random(40, 2, seed=5)
+    for mine, true in zip(torch.autograd.grad(ours, inputs, along), torch.autograd.grad(plain, inputs, along),
+                          strict=True):
+        torch.testing.assert_close(mine, true, atol=1e-11, rtol=1e-9)
+    assert torch.equal(rbf_row_by_row(inputs[0][:11], *inputs[1:]), ours[:11])
