@@ -149,8 +149,11 @@ class FitProblem:
         only what is drawn, and of rays only for fields that give a row the same bits however many there are."""
         if self.field.params.device.type != "cuda":
             return nullcontext()
+        if self.seen.rays is None and deferred:
+            return self.room.opened(self.field.params.rows)
         if self.seen.rays is None:
-            return self.room.opened(self.field.params.rows) if deferred else nullcontext()
+            able = idle and getattr(self.system.renderer, "room_on_cuda", False) and has_room(self.seen.target)
+            return self.room.opened() if able else nullcontext()
         able = idle and getattr(self.field, "row_by_row", False) and has_room(self.seen.rays.origin)
         return self.room.opened() if able else nullcontext()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.antialias import antialias, silhouettes
+from recon.ops.chosen import Chosen, choose
 from recon.ops.one_thread import one_thread, single_thread
 from recon.ops.raster import rasterize
 from recon.types import Camera, Render
@@ -39,6 +40,7 @@ class MeshRenderer:
     # outlines while colours are still wrong
     shading: bool = False
     on_cuda: ClassVar[tuple[str, ...]] = ("recon",)
+    room_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
@@ -48,8 +50,10 @@ class MeshRenderer:
         behind = torch.zeros(3, device=on) if background is None else sent(background.float(), on)
         faces = found.faces.long()
         fragments = rasterize(found.vertices, found.faces, camera)
-        hit = (fragments.face >= 0).reshape(-1).nonzero().squeeze(1)
-        owner = faces[fragments.face.reshape(-1)[hit].long()]
+        seen_at = (fragments.face >= 0).reshape(-1)
+        rows = choose(seen_at, "pixels of a mesh") if len(faces) else Chosen(seen_at, faces.new_empty(0))
+        hit = rows.index if rows.slot is None else rows.index.clamp_min(0)
+        owner = faces[rows.of(fragments.face.reshape(-1)).long()]
         with single_thread(), torch.no_grad():
             pixel = torch.stack([hit % camera.width, hit // camera.width], dim=1).double() + 0.5
             origin, direction = (rays.float() for rays in camera.rays(pixel))
@@ -64,7 +68,7 @@ class MeshRenderer:
             deeper = _along(origin, direction, vertices[owner]) - t  # zero, with a derivative
             seen = torch.cat([colour + slope * deeper[:, None], torch.ones(len(hit), 1, device=on)], dim=1)
             empty = torch.cat([behind, behind.new_zeros(1)]).repeat(camera.width * camera.height, 1)
-            flat = empty.index_copy(0, hit, seen)
+            flat = _placed(seen, rows, empty)
             shares = silhouettes(fragments.face, fragments.depth, camera.project(vertices)[0][faces])
             return antialias(flat.view(camera.height, camera.width, 4), shares)
 
@@ -74,13 +78,20 @@ class MeshRenderer:
             a, b, c = found.vertices.detach()[owner].unbind(1)
             n = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
             n = torch.where((n * direction).sum(1, keepdim=True) > 0, -n, n)
-            normal = torch.zeros(camera.width * camera.height, 3, device=on).index_copy(0, hit, n)
+            normal = _placed(n, rows, torch.zeros(camera.width * camera.height, 3, device=on))
             normal = normal.view(camera.height, camera.width, 3)
         return Render(
             rgb=picture[..., :3], depth=fragments.depth if {"depth", "surface"} & set(want) else None, normal=normal,
             opacity=picture[..., 3] if "opacity" in want else None,
             surface=fragments.depth if "surface" in want else None,
             trace=MeshTrace(found.deviation / field.spacing, field.params["values"], len(faces)))
+
+
+def _placed(seen: Tensor, rows: Chosen, empty: Tensor) -> Tensor:
+    """``empty`` [n, k] with rows [m, k] where they belong; differentiable."""
+    if rows.slot is None:
+        return empty.index_copy(0, rows.index, seen)
+    return torch.where(rows.mask[:, None], rows.added_to(torch.zeros_like(empty), seen), empty)
 
 
 def _along(origin: Tensor, direction: Tensor, corners: Tensor) -> Tensor:

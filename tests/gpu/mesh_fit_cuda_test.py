@@ -15,13 +15,16 @@ from torch import Tensor
 
 from recon.configs import flexicubes
 from recon.fields.mesh_grid import MeshGridField, MeshGridSettings
+from recon.fit import problem
 from recon.fit.loop import Fit
 from recon.fit.system import System
+from recon.ops import room
 from recon.renderers.mesh import MeshRenderer
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
                                 reason="needs the executor, and whole fits take minutes under the sanitizer")
 STEPS = 6
+LISTS = ("pixels of a mesh", "pairs across", "pairs down", "silhouettes across", "silhouettes down")
 
 
 def _system(shading: bool) -> System:
@@ -58,7 +61,12 @@ def test_a_step_has_the_gradients_of_the_processor(shading: bool) -> None:
 
 
 @pytest.mark.usefixtures("gpu", "no_symmetry")
-def test_a_mesh_is_fitted_on_a_gpu_as_on_the_processor(tmp_path: Path) -> None:
+def test_a_mesh_is_fitted_on_a_gpu_as_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(self: Pretended) -> Any:
+        WAITS.append("tolist")
+        return self.inner.tolist()
+
+    monkeypatch.setattr(Pretended, "tolist", told)
     system, capture = _system(False), tiny_capture(holdout=8)
     on_cpu = Fit(capture, system)
     before = {n: t.clone() for n, t in on_cpu.field.params.state().items()}
@@ -68,15 +76,17 @@ def test_a_mesh_is_fitted_on_a_gpu_as_on_the_processor(tmp_path: Path) -> None:
     with pretended_gpu():
         first = Fit(capture, system, folder=tmp_path, device=CUDA)
         assert isinstance(first.field.params["values"], Pretended)
-        for _ in range(4):
+        for step in range(4):
+            before_step = len(WAITS)
             first.advance()
+            if step:  # a first step waits for sizes
+                assert WAITS[before_step:] == ["tolist"]  # the numbers of vertices and quads
+        assert not first.problem.room.grown
         first.save()
         fit = Fit(capture, system, folder=tmp_path, resume=True, device=CUDA)
         assert fit.step == 4
         for _ in range(STEPS - 4):
-            before_step = len(WAITS)
             fit.advance()
-            assert len(WAITS[before_step:]) <= 6, WAITS[before_step:]  # sizes: of the mesh, hits, and silhouettes
         params, mesh = fit.field.params.state(), fit.field.mesh()
         assert abs(fit.evaluate().psnr - on_cpu.evaluate().psnr) < 0.05
     assert not isinstance(mesh.vertices, Pretended)
@@ -86,3 +96,27 @@ def test_a_mesh_is_fitted_on_a_gpu_as_on_the_processor(tmp_path: Path) -> None:
         moved = float((cpu[name] - before[name]).norm())
         assert moved > 0, name
         assert float((tensor - cpu[name]).norm()) <= 0.02 * moved, name
+
+
+@pytest.mark.usefixtures("gpu", "no_symmetry")
+@pytest.mark.parametrize("shading", [False, True])
+def test_too_little_room_costs_steps_and_no_bits(shading: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)  # so that there is too little again and again
+    system, capture, results = _system(shading), tiny_capture(holdout=8), []
+    for size in (5000, 2, 0):
+        with pretended_gpu():
+            fit = Fit(capture, system, device=CUDA)
+            if size == 0:
+                monkeypatch.setattr(problem, "has_room", lambda tensor: False)  # exact lists, waited for
+            fit.problem.room.sizes.update(dict.fromkeys(LISTS, size))
+            while fit.step < 4:
+                fit.advance()
+            fit.settle()
+            results.append(fit.field.params.state())
+        assert (fit.problem.room.grown > 0) == (size == 2)
+        assert (fit.problem.passes.count > 4) == (size == 2)
+        assert set(fit.problem.room._needed) == (set(LISTS) if size else set())
+    for params in results[1:]:
+        for name, tensor in params.items():
+            assert torch.equal(tensor, results[0][name]), name
