@@ -64,7 +64,7 @@ def page_of_run(run: Run) -> Page:
 
 
 def _views_of_run(run: Run, notes: list[str]) -> tuple[View, ...]:
-    from recon.app.fitting import read_again
+    from recon.app.scenes import read_again
     from recon.types import View
 
     assert run.saved is not None

@@ -66,7 +66,7 @@ def _open_scene(path: Path, report: Reporter) -> tuple[Session, Page]:
     import torch
 
     from recon.app import catalogue, machine
-    from recon.app.fitting import at_working_size, read_scene, scene_words, working_size
+    from recon.app.scenes import at_working_size, read_scene, scene_words, working_size
     from recon.fit.session import Session, Showable
 
     runs = Path("runs")

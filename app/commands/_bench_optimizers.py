@@ -55,9 +55,9 @@ def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon bench optimizers")
     from recon.app import atomic, machine
     from recon.app.curves import svg
-    from recon.app.fitting import at_working_size, read_scene, working_size
     from recon.app.optimizer_race import Race, race, verdicts, with_budget
     from recon.app.reporters import QuietReporter
+    from recon.app.scenes import at_working_size, read_scene, working_size
 
     if not arguments.scenes:
         raise InputError("no scene given", fix="Name folders of photos: recon bench optimizers fox/")

@@ -39,7 +39,8 @@ class Arguments:
 def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon eval")
     from recon.app.api import load
-    from recon.app.fitting import read_again, saved_system
+    from recon.app.fitting import saved_system
+    from recon.app.scenes import read_again
     from recon.fit import evaluate
 
     scene = load(arguments.run)

@@ -130,8 +130,8 @@ def _run(path: Path) -> list[tuple[str, Any]]:
 
 def _scene(path: Path) -> list[tuple[str, Any]]:
     import recon.data as data
-    from recon.app.fitting import working_size
     from recon.app.machine import cores
+    from recon.app.scenes import working_size
 
     found = data.read(path)
     usual = [v.camera.size for v in found.views]
