@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# a busy machine is no failure
+settings.register_profile("recon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recon")
 
 SCENES = Path(__file__).resolve().parents[2] / "shared" / "scenes"
 
