@@ -53,6 +53,7 @@ class Pretended(Tensor):
         return f"Pretended({self.inner!r})"
 
     def tolist(self) -> Any:
+        WAITS.append("tolist")
         return self.inner.tolist()
 
     @classmethod
