@@ -29,7 +29,7 @@ from recon.errors import InputError
 from recon.types import Camera, PointCloud
 
 LONGEST_SIDE = 1600
-_FINE_OCTAVE_BELOW = 1200  # photos smaller than this need features at twice their resolution to have enough of them
+FINE_OCTAVE_BELOW = 1200  # photos smaller than this need features at twice their resolution to have enough of them
 _MAX_FEATURES = {30: 6000, 100_000: 4096}  # up to so many photos; matching takes the square of the features
 _FREE_LENS_FROM = 15  # photos of one camera that determine four distortion terms; fewer get one
 _MAKE, _MODEL, _EXIF, _FOCAL, _FOCAL_35MM = 271, 272, 34665, 37386, 41989
@@ -158,7 +158,7 @@ def _copies(photos: list[Path], folder: Path, context: Context) -> list[dict]:
         groups.append({
             "names": names,
             "camera_model": "OPENCV" if len(names) >= _FREE_LENS_FROM else "SIMPLE_RADIAL",
-            "first_octave": -1 if max(width, height) < _FINE_OCTAVE_BELOW else 0,
+            "first_octave": -1 if max(width, height) < FINE_OCTAVE_BELOW else 0,
             "max_features": next(most for count, most in _MAX_FEATURES.items() if len(photos) <= count),
         })  # fmt: skip
     return groups

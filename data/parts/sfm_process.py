@@ -46,13 +46,29 @@ def serve(job_file: str, run: Callable[[dict[str, Any], Callable[..., None], _Lo
     return 0
 
 
-def _run(job: dict[str, Any], say: Callable[..., None], log: _LogReader) -> tuple[object, ...]:
+def started() -> Any:
+    """pycolmap, whose log goes to standard error and whose random numbers are always the same."""
     import pycolmap
 
     pycolmap.logging.minloglevel = 0
     pycolmap.logging.alsologtostderr = True
     pycolmap.logging.stderrthreshold = 0
     pycolmap.set_random_seed(0)
+    return pycolmap
+
+
+def extraction_options(pycolmap: Any, job: dict[str, Any], group: dict[str, Any]) -> Any:
+    """How features of a group of photos are found."""
+    options = pycolmap.FeatureExtractionOptions()
+    options.use_gpu = False
+    options.num_threads = job["num_threads"]
+    options.sift.max_num_features = group["max_features"]
+    options.sift.first_octave = group["first_octave"]
+    return options
+
+
+def _run(job: dict[str, Any], say: Callable[..., None], log: _LogReader) -> tuple[object, ...]:
+    pycolmap = started()
     folder = Path(job["folder"])
     database, images, sparse = folder / "database.db", folder / "copies", folder / "models"
     groups: list[dict[str, Any]] = job["groups"]
@@ -62,11 +78,7 @@ def _run(job: dict[str, Any], say: Callable[..., None], log: _LogReader) -> tupl
         log.begin("Finding features", done, len(names))
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = group["camera_model"]
-        extraction = pycolmap.FeatureExtractionOptions()
-        extraction.use_gpu = False
-        extraction.num_threads = job["num_threads"]
-        extraction.sift.max_num_features = group["max_features"]
-        extraction.sift.first_octave = group["first_octave"]
+        extraction = extraction_options(pycolmap, job, group)
         pycolmap.extract_features(
             database, images, image_names=group["names"], camera_mode=pycolmap.CameraMode.SINGLE,
             reader_options=reader, extraction_options=extraction, device=pycolmap.Device.cpu,

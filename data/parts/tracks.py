@@ -24,16 +24,14 @@ from recon.data.parts.context import Context, plural
 from recon.data.parts.photo_file import PhotoFile
 from recon.data.parts.pinhole import pinhole_for
 from recon.data.parts.prepare import working_size
-from recon.data.parts.sfm import default_work_dir, listen
+from recon.data.parts.sfm import FINE_OCTAVE_BELOW, LONGEST_SIDE, default_work_dir, listen
 from recon.errors import InputError
 from recon.types import Camera, Capture, View
 from recon.types.similarity import similarity_between
 
-LONGEST_SIDE = 1600
 _ALL_PAIRS_UP_TO = 40  # photos; of more, each is compared with so many of its neighbours
 _NEIGHBOURS = 20
 _MAX_FEATURES = 4096
-_FINE_OCTAVE_BELOW = 1200  # smaller photos need features at twice their resolution to have enough of them
 _ENOUGH_POINTS = 30  # that a photo sees, for its pose to be believed
 _VERSION = 1
 
@@ -41,17 +39,19 @@ _VERSION = 1
 def adjusted(capture: Capture, context: Context) -> Capture:
     """The capture with the poses of its fitted views adjusted to each other; held-out ones move along with them.
 
-    Photos with too few points in common with others keep their pose. Raises InputError where hardly any has enough, and
-    where pycolmap fails.
+    Photos that cannot be read, or have too few points in common with others, keep their pose. Raises InputError where
+    hardly any has enough, where pycolmap fails and where the folder cannot be written.
     """
     views = capture.train
     work = (context.work_dir or default_work_dir()) / f"adjusted-{_key(views)}"
-    found = work / "poses.txt"
     if not (work / "done.json").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        (work / "copies").mkdir(parents=True)
         try:
+            (work / "copies").mkdir(parents=True)
             _compute(views, work, context)
+        except OSError as error:
+            raise InputError(f"cannot write there ({error.strerror})", file=work,
+                             fix="Free some space, or name another output folder") from None
         finally:
             for leftover in ("copies", "model"):
                 shutil.rmtree(work / leftover, ignore_errors=True)
@@ -59,11 +59,16 @@ def adjusted(capture: Capture, context: Context) -> Capture:
                 (work / "database.db").unlink()
     given = torch.stack([v.camera.world_from_camera for v in views])
     poses, points = given.clone(), torch.zeros(len(views), dtype=torch.int64)
-    for line in found.read_text().splitlines():
-        name, seen, *numbers = line.split()
-        index = int(Path(name).stem)
-        points[index] = int(seen)
-        poses[index] = torch.tensor([float(n) for n in numbers], dtype=torch.float64).view(4, 4)
+    try:
+        error_px = float(json.loads((work / "done.json").read_text())["error_px"])
+        for line in (work / "poses.txt").read_text().splitlines():
+            name, seen, *numbers = line.split()
+            index = int(Path(name).stem)
+            poses[index] = torch.tensor([float(n) for n in numbers], dtype=torch.float64).view(4, 4)
+            points[index] = int(seen)
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError):
+        shutil.rmtree(work, ignore_errors=True)
+        raise InputError("the stored poses were damaged and have been removed", file=work, fix="Run it again") from None
     good = points >= _ENOUGH_POINTS
     if int(good.sum()) < max(3, len(views) // 2):
         raise InputError(f"{int(good.sum())} of {plural(len(views), 'photo')} have enough in common with others to "
@@ -72,29 +77,34 @@ def adjusted(capture: Capture, context: Context) -> Capture:
     given_from_found = similarity_between(poses[good], given[good])
     moved = {id(v): given_from_found.camera(replace(v.camera, world_from_camera=pose))
              for v, pose, ok in zip(views, poses, good) if ok}
-    error = json.loads((work / "done.json").read_text())["error_px"]
-    context.report(f"{int(good.sum())} of {plural(len(views), 'pose')} adjusted to {error:.2f} px")
+    context.report(f"{int(good.sum())} of {plural(len(views), 'pose')} adjusted to {error_px:.2f} px")
     return replace(capture, views=tuple(replace(v, camera=moved.get(id(v), v.camera)) for v in capture.views))
 
 
 def _compute(views: tuple[View, ...], work: Path, context: Context) -> None:
     cameras: list[Camera] = []
     groups: dict[tuple[float, ...], list[str]] = defaultdict(list)
+    read: set[int] = set()
     for index, view in enumerate(views):
         native = view.camera
         camera = pinhole_for(native, *working_size(native.width, native.height, (LONGEST_SIDE, LONGEST_SIDE)))
         name = f"{index:06d}.png"
-        _picture(view, camera).save(work / "copies" / name, compress_level=1)
         cameras.append(camera)
+        try:
+            picture = _picture(view, camera)
+        except InputError:  # the fit names it
+            continue
+        picture.save(work / "copies" / name, compress_level=1)
+        read.add(index)
         groups[(*camera.intrinsics.tolist(), *camera.size)].append(name)
         context.report("Reading photos", index + 1, len(views))
     job = {
         "folder": str(work.resolve()), "log": str((work / "colmap.log").resolve()),
-        "groups": [{"names": names, "intrinsics": key[:4],
-                    "first_octave": -1 if max(key[4:]) < _FINE_OCTAVE_BELOW else 0} for key, names in groups.items()],
-        "poses": {f"{i:06d}.png": c.world_from_camera.tolist() for i, c in enumerate(cameras)},
-        "pairs": [(f"{a:06d}.png", f"{b:06d}.png") for a, b in pairs(cameras)],
-        "longest_side": max(max(c.size) for c in cameras), "max_features": _MAX_FEATURES,
+        "groups": [{"names": names, "intrinsics": key[:4], "max_features": _MAX_FEATURES,
+                    "first_octave": -1 if max(key[4:]) < FINE_OCTAVE_BELOW else 0} for key, names in groups.items()],
+        "poses": {f"{i:06d}.png": c.world_from_camera.tolist() for i, c in enumerate(cameras) if i in read},
+        "pairs": [(f"{a:06d}.png", f"{b:06d}.png") for a, b in pairs(cameras) if {a, b} <= read],
+        "longest_side": max(max(c.size) for c in cameras),
         "num_threads": os.cpu_count() or 1,
     }  # fmt: skip
     (work / "job.json").write_text(json.dumps(job))
@@ -133,6 +143,8 @@ def _key(views: tuple[View, ...]) -> str:
         camera = view.camera
         parts += [view.name, camera.size, camera.intrinsics.tolist(), camera.lens, camera.world_from_camera.tolist()]
         if isinstance(view.source, PhotoFile):
-            status = view.source.path.stat()
-            parts += [str(view.source.path.absolute()), status.st_size, status.st_mtime_ns]
+            parts.append(str(view.source.path.absolute()))
+            with contextlib.suppress(OSError):  # a photo that is gone is left out later
+                status = view.source.path.stat()
+                parts += [status.st_size, status.st_mtime_ns]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

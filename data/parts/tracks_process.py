@@ -20,12 +20,10 @@ _ROUNDS = ((0.05, 10.0, 2.0), (0.0025, 2.0, 0.5))  # tolerances: of the longer s
 def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object, ...]:
     """-> ("done", photos that see points, mean reprojection error in pixels)."""
     import numpy as np
-    import pycolmap
 
-    pycolmap.logging.minloglevel = 0
-    pycolmap.logging.alsologtostderr = True
-    pycolmap.logging.stderrthreshold = 0
-    pycolmap.set_random_seed(0)
+    from recon.data.parts.sfm_process import extraction_options, started
+
+    pycolmap = started()
     folder = Path(job["folder"])
     database, images = folder / "database.db", folder / "copies"
     count, done = len(job["poses"]), 0
@@ -34,11 +32,7 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "PINHOLE"
         reader.camera_params = ",".join(repr(float(p)) for p in group["intrinsics"])
-        extraction = pycolmap.FeatureExtractionOptions()
-        extraction.use_gpu = False
-        extraction.num_threads = job["num_threads"]
-        extraction.sift.max_num_features = job["max_features"]
-        extraction.sift.first_octave = group["first_octave"]
+        extraction = extraction_options(pycolmap, job, group)
         pycolmap.extract_features(database, images, image_names=group["names"], reader_options=reader,
                                   camera_mode=pycolmap.CameraMode.SINGLE, extraction_options=extraction,
                                   device=pycolmap.Device.cpu)  # fmt: skip

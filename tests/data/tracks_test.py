@@ -15,11 +15,16 @@ from recon.data.parts.context import Context
 from recon.data.parts.tracks import adjusted, pairs
 from recon.errors import InputError
 from recon.fit.poses import twist
-from recon.types import Camera, Capture
+from recon.types import Camera, Capture, Photo
 from recon.types.similarity import Similarity, similarity_between
 
 pytest.importorskip("pycolmap")
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+
+
+class _Damaged:
+    def read(self, camera: Camera) -> Photo:
+        raise InputError("cannot be decoded")
 
 
 def _shaken(capture: Capture, degrees: float, share: float) -> Capture:
@@ -53,6 +58,8 @@ def test_disturbed_poses_of_the_sample_come_back_and_are_kept(tmp_path: Path) ->
     some = [*whole.train[::2], whole.test[0]]
     true = replace(whole, views=tuple(some))
     bad = _shaken(true, 1.0, 0.01)
+    unreadable = replace(bad.views[5], source=_Damaged())
+    bad = replace(bad, views=(*bad.views[:5], unreadable, *bad.views[6:]))
     stages: list[str] = []
     good = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=tmp_path))
     before, after = _errors(true, bad), _errors(true, good)
@@ -60,12 +67,24 @@ def test_disturbed_poses_of_the_sample_come_back_and_are_kept(tmp_path: Path) ->
     assert after[1] < 0.2 * before[1]
     assert {"Finding features", "Matching photos", "Adjusting poses"} <= set(stages)
     assert good.test[0].camera is bad.test[0].camera
+    assert good.train[5].camera is bad.train[5].camera  # the fit says what is wrong with that photo
     assert {p.name for p in next(tmp_path.iterdir()).iterdir()} == {"colmap.log", "done.json", "job.json", "pairs.txt",
                                                                    "poses.txt"}
     stages.clear()
     again = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=tmp_path))
     assert torch.equal(_poses(again), _poses(good))
     assert not {"Finding features", "Adjusting poses"} & set(stages)
+    kept = next(tmp_path.iterdir()) / "poses.txt"
+    kept.write_text(kept.read_text()[:1000])
+    with pytest.raises(InputError, match="damaged and have been removed"):
+        adjusted(bad, Context(work_dir=tmp_path))
+    assert not kept.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write there"):
+        adjusted(read(SAMPLE), Context(work_dir=tmp_path / "file"))
 
 
 def test_photos_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
@@ -73,9 +92,7 @@ def test_photos_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
 
     class Noise:
-        def read(self, camera: Camera) -> object:
-            from recon.types import Photo
-
+        def read(self, camera: Camera) -> Photo:
             return Photo(torch.randint(0, 255, (3, camera.height, camera.width), dtype=torch.uint8,
                                        generator=generator))
 
