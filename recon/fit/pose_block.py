@@ -7,6 +7,7 @@ problem was last linearised. A pose is seen by its own view only, so its block o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from recon.fit.poses import Poses, twist
 
 
 class PoseBlock:
-    """Unknowns, gradient and curvature of the poses of ``views`` (positions in ``poses``), beside the scene's."""
+    """Implements ViewBlock for the poses of ``views`` (positions in ``poses``)."""
 
     def __init__(self, poses: Poses, views: Sequence[int], device: torch.device | None = None) -> None:
         self.poses, self.views, self.device = poses, list(views), device
@@ -31,14 +32,41 @@ class PoseBlock:
         """Twists count from the present poses now; gradient and curvature are empty."""
         self.base = self.poses.current.clone()
         n, on = len(self.views), self.device
-        self.twists, self.gradient = torch.zeros(n, 6, device=on), torch.zeros(n, 6, device=on)
+        self.twists, self.gradients = torch.zeros(n, 6, device=on), torch.zeros(n, 6, device=on)
         self.curvature = torch.zeros(n, 6, 6, device=on)
+        self._kept: dict[int, Tensor] = {}
+        self._last: tuple[int, Tensor] | None = None
 
-    def add(self, view: int, columns: Tensor, gradient: Tensor, weights: Tensor) -> None:
-        """``columns`` [6, m] derivative of the picture, ``gradient`` [m] of the loss by it, ``weights`` [m]."""
-        i = self.position[view]
-        self.gradient[i] += columns @ gradient
-        self.curvature[i] += (columns * weights) @ columns.T
+    def add(self, view: int, picture: Any, gradient: Tensor, weights: Tensor) -> None:
+        """``gradient`` and ``weights`` [3, h, w] of the loss by the picture."""
+        i, columns = self.position[view], self._columns(view, picture)
+        self.gradients[i] += columns @ gradient.flatten()
+        self.curvature[i] += (columns * weights.flatten()) @ columns.T
+
+    def keep(self, view: int, picture: Any, free: int) -> int:
+        """Keeps the derivatives of a picture for the products, if they fit into ``free`` bytes: how many that took."""
+        columns = self._columns(view, picture)
+        size = columns.numel() * columns.element_size()
+        if size > free:
+            return 0
+        self._kept[view] = columns
+        return size
+
+    def _columns(self, view: int, picture: Any) -> Tensor:
+        """[6, m]: the last ones are remembered, since they are asked for one after the other."""
+        if view in self._kept:
+            return self._kept[view]
+        if self._last is None or self._last[0] != view:
+            self._last = (view, picture.camera_columns().flatten(1))
+        return self._last[1]
+
+    def jvp(self, view: int, picture: Any, v: Tensor) -> Tensor:
+        """How the picture [3, h, w] of a view changes along v, a part of x."""
+        return (rows(v)[self.position[view]] @ self._columns(view, picture)).view(picture.picture.shape)
+
+    def vjp_(self, view: int, picture: Any, u: Tensor, out: Tensor) -> None:
+        """Sets the numbers of a view in ``out``, a part of x, to its J^T u."""
+        out.view(2, -1, 3)[:, self.position[view]] = (self._columns(view, picture) @ u.flatten()).view(2, 3)
 
     def read(self) -> Tensor:
         return flat(self.twists)
@@ -50,17 +78,17 @@ class PoseBlock:
             still = not bool(xi.any())
             self.poses.current[view] = self.base[view] if still else self.base[view] @ twist(xi.double())
 
-    def product(self, v: Tensor, skip: Sequence[int]) -> Tensor:
-        """[views, 6]: the blocks times v, but zero for the views in ``skip``."""
-        out = (self.curvature @ rows(v)[:, :, None])[:, :, 0]
-        for view in skip:
-            out[self.position[view]] = 0
-        return out
+    def product(self, v: Tensor) -> Tensor:
+        """The blocks of the curvature times v."""
+        return flat((self.curvature @ rows(v)[:, :, None])[:, :, 0])
 
     def solve(self, added: Tensor, r: Tensor) -> Tensor:
         """(blocks + ``added``)^-1 r, all as parts of x."""
         systems = self.curvature.double() + torch.diag_embed(rows(added).double().clamp_min(1e-12))
         return flat(torch.linalg.solve(systems, rows(r).double()).float())
+
+    def gradient(self) -> Tensor:
+        return flat(self.gradients)
 
     def diagonal(self) -> Tensor:
         return flat(self.curvature.diagonal(dim1=1, dim2=2))

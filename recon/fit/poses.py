@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError
+from recon.fit.corrected_picture import CorrectedPicture
 from recon.fit.system import PoseRefinement
 from recon.protocols import Poseable
 from recon.types import Camera, Observation, Similarity, View
@@ -78,7 +79,9 @@ class Poses:
     def refine(self, problem: Any, seen: Observation) -> None:
         """One Gauss-Newton step on the pose of ``seen``; all else stands still. A GPU is waited for: cameras live on
         the processor."""
-        picture = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
+        picture: Any = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
+        if problem.exposure is not None:
+            picture = CorrectedPicture(picture, problem.exposure.maps[seen.index])
         error, weights = huber(picture.picture, seen)
         columns = picture.camera_columns().flatten(1)
         g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T
@@ -154,5 +157,3 @@ def refuse_what_has_no_poses(system: Any) -> None:
     if not isinstance(system.renderer, Poseable):
         raise InputError(f"poses cannot be refined with {type(system.renderer).__name__}: it has no derivatives by the "
                          "camera", fix="Use --method gaussians, or leave out --refine-poses.")
-    if system.exposure.enabled:
-        raise InputError("poses and exposures cannot be fitted together", fix="Leave out one of them.")

@@ -138,7 +138,7 @@ class FitProblem:
         self.seen = self._posed(self.observations.get(chosen[0], self.scale(self.step)))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
                                curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes,
-                               poses=self.poses, batches=batches)
+                               poses=self.poses, exposure=self.exposure, batches=batches)
         problem.warnings, problem.warned = self.warnings, self._warned
         with torch.no_grad():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)

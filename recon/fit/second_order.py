@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from recon.errors import InputError
+from recon.fit.corrected_picture import CorrectedPicture
+from recon.fit.exposure import ExposureCorrection
+from recon.fit.exposure_block import ExposureBlock
 from recon.fit.photos import Observations
-from recon.fit.pose_block import PoseBlock, flat, rows
+from recon.fit.pose_block import PoseBlock
 from recon.fit.poses import Poses
 from recon.fit.system import System
 from recon.protocols import Curved, Linear, Linearises, Regularizer
-from recon.types import Observation
+from recon.types import Observation, Render
 
 
 def refuse_what_has_no_curvature(system: System) -> None:
@@ -28,8 +32,6 @@ def refuse_what_has_no_curvature(system: System) -> None:
         if isinstance(loss, Regularizer) or not isinstance(loss, Curved):
             raise InputError(f'{optimizer} cannot use the loss "{name}": it is no sum of squares',
                              fix="Leave the loss out of the preset, or use adam.")
-    if system.exposure.enabled:
-        raise InputError(f"{optimizer} does not fit exposures", fix="Switch --exposure.enabled off, or use adam.")
 
 
 @dataclass
@@ -37,6 +39,48 @@ class Passes:
     """How often photos were looked at: drawn for a gradient or a value, or gone through by a product."""
 
     count: int = 0
+
+
+class ViewBlock(Protocol):
+    """Unknowns that a view has for itself, as a part of x: all of one kind, of all views.
+
+    What they share with the scene and with each other goes through the pictures of the views, in ``jvp`` and ``vjp_``.
+    """
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Lengths of consecutive parts that have units of their own."""
+        ...
+
+    def rebase(self) -> None:
+        """x counts from the present values; what was added is forgotten."""
+        ...
+
+    def add(self, view: int, picture: Any, gradient: Tensor, weights: Tensor) -> None: ...
+
+    def keep(self, view: int, picture: Any, free: int) -> int:
+        """Keeps what products need again, if ``free`` bytes suffice: how many it took."""
+        ...
+
+    def jvp(self, view: int, picture: Any, v: Tensor) -> Tensor: ...
+
+    def vjp_(self, view: int, picture: Any, u: Tensor, out: Tensor) -> None: ...
+
+    def read(self) -> Tensor: ...
+
+    def write(self, x: Tensor) -> None: ...
+
+    def gradient(self) -> Tensor: ...
+
+    def diagonal(self) -> Tensor: ...
+
+    def product(self, v: Tensor) -> Tensor:
+        """J^T W J v of all views, without what they share with other unknowns."""
+        ...
+
+    def solve(self, added: Tensor, r: Tensor) -> Tensor:
+        """The inverse of that matrix with ``added`` on its diagonal, times r."""
+        ...
 
 
 class ViewsProblem:
@@ -49,17 +93,23 @@ class ViewsProblem:
     memory   bytes for what is kept of pictures between products; the rest is drawn again for every product
     passes   counts what is looked at, where somebody wants to know
     batches  parts of the views that are solved apart; their steps are averaged (``weighted_mean``)
-    poses    where given, the poses of the views are unknowns too: x ends with them, see ``pose_block``
+    poses    where given, the poses of the views are unknowns too, behind the scene's in x: see ``pose_block``
+    exposure where given, so are the colour maps of the photos, last in x: see ``exposure_block``
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
                  phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
-                 poses: Poses | None = None, batches: int = 1) -> None:
+                 poses: Poses | None = None, exposure: ExposureCorrection | None = None, batches: int = 1) -> None:
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
-        self.poses = None if poses is None else PoseBlock(poses, self.views, field.params.device)
+        self.poses, self.exposure = poses, exposure
+        self.own: list[ViewBlock] = []
+        if poses is not None:
+            self.own.append(PoseBlock(poses, self.views, field.params.device))
+        if exposure is not None:
+            self.own.append(ExposureBlock(exposure, self.views))
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
         self.names = list(field.params)
         self.redrawn = 0  # views that did not fit into memory
@@ -67,7 +117,7 @@ class ViewsProblem:
         self.warned: list[str] = []  # what has been said, so that it is said once
         self.near: LinearViews | None = None
         self.parts: tuple[ViewsProblem, ...] = ()
-        if batches > 1 and len(self.views) >= batches and poses is None:
+        if batches > 1 and len(self.views) >= batches and not self.own:
             self.parts = tuple(
                 ViewsProblem(field, system, observations, self.views[i::batches], scale=scale, curved=curved,
                              phase=phase, memory=memory // batches, passes=self.passes)
@@ -77,11 +127,12 @@ class ViewsProblem:
         seen = self.observations.get(view, self.scale)
         if self.poses is None:
             return seen
-        return replace(seen, camera=self.poses.poses.camera(view, seen.camera))
+        return replace(seen, camera=self.poses.camera(view, seen.camera))
 
     def draw(self, seen: Observation) -> Linear:
-        return self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
-                                              background=seen.background)
+        picture: Linear = self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
+                                                         background=seen.background)
+        return picture if self.exposure is None else CorrectedPicture(picture, self.exposure.maps[seen.index])
 
     def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
         """All losses of one view; raises InputError naming the loss and the view where one is not finite."""
@@ -98,8 +149,8 @@ class ViewsProblem:
         return value, gradient, weights
 
     def linearise(self, blocks: bool = False) -> LinearViews:
-        if self.poses is not None:
-            self.poses.rebase()
+        for block in self.own:
+            block.rebase()
         self.near = LinearViews(self, self.tested, blocks)
         return self.near
 
@@ -111,17 +162,19 @@ class ViewsProblem:
             seen = self.observe(view)
             with torch.no_grad():
                 render = self.system.renderer.render(self.field, seen.camera, background=seen.background)
+                if self.exposure is not None:
+                    render = Render(self.exposure.apply(render.rgb, view))
                 total += sum(loss.weight * float(loss.value(render, seen)) for loss in self.system.losses.values())
         total /= len(self.tested)
         return total if math.isfinite(total) else math.inf
 
     def read(self) -> Tensor:
         x = [self.field.params[n].detach().flatten() for n in self.names]
-        return torch.cat(x if self.poses is None else [*x, self.poses.read()])
+        return torch.cat([*x, *(block.read() for block in self.own)])
 
     def write(self, x: Tensor) -> None:
-        if self.poses is not None:
-            self.poses.write(self.last(x))
+        for block, part in zip(self.own, self.parts_of_views(x), strict=True):
+            block.write(part)
         for name, part in zip(self.names, self.split(x), strict=True):
             tensor = self.field.params[name].detach()
             tensor.copy_(part)
@@ -132,9 +185,10 @@ class ViewsProblem:
         parts = torch.split(x[:sum(s.numel() for s in shapes)], [s.numel() for s in shapes])
         return [p.view(s) for p, s in zip(parts, shapes, strict=True)]
 
-    def last(self, x: Tensor) -> Tensor:
-        """The part of x that holds the poses."""
-        return x[sum(self.field.params[n].numel() for n in self.names):]
+    def parts_of_views(self, x: Tensor) -> list[Tensor]:
+        """Views of the parts of x that belong to ``own``."""
+        last = x[sum(self.field.params[n].numel() for n in self.names):]
+        return list(torch.split(last, [sum(block.groups) for block in self.own])) if self.own else []
 
 
 def _spread(views: Sequence[int], count: int, phase: float = 0.5) -> list[int]:
@@ -150,15 +204,13 @@ class LinearViews:
     def __init__(self, problem: ViewsProblem, tested: Sequence[int], blocks: bool = False) -> None:
         self.problem = problem
         self.blocks: Any = None  # of the first picture's kind
-        self.groups = tuple(problem.field.params[n].numel() for n in problem.names)
-        if problem.poses is not None:
-            self.groups += problem.poses.groups
+        self.groups = tuple(chain((problem.field.params[n].numel() for n in problem.names),
+                                  *(block.groups for block in problem.own)))
         self._share = 1.0 / len(problem.views)
         on = problem.field.params.device
         self.gradient, self.diagonal = (torch.zeros(sum(self.groups), device=on) for _ in range(2))
         g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
         self._kept: dict[int, tuple[Linear, Tensor]] = {}
-        self._columns: dict[int, Tensor] = {}
         self._scale = len(problem.views) / len(problem.curved)
         problem.passes.count += len(problem.views)
         free, tested_values = problem.memory, {}
@@ -175,12 +227,10 @@ class LinearViews:
             else:
                 picture.diagonal_(weights, diagonal, self.blocks.values)
             tested_values[view] = value
-            if problem.poses is not None:
-                columns = picture.camera_columns().flatten(1)
-                problem.poses.add(view, columns, u.flatten() * self._share, weights.flatten())
-                if view in problem.curved and free - columns.numel() * 4 >= 0:
-                    self._columns[view] = columns
-                    free -= columns.numel() * 4
+            for block in problem.own:
+                block.add(view, picture, u * self._share, weights)
+                if view in problem.curved:
+                    free -= block.keep(view, picture, free)
             if view not in problem.curved:
                 continue
             free -= picture.nbytes + weights.numel() * 4
@@ -193,17 +243,18 @@ class LinearViews:
             if not any("linearised photos" in w for w in problem.warned):
                 problem.warnings.append(message)
                 problem.warned.append(message)
-        if problem.poses is not None:
-            problem.last(self.gradient).copy_(flat(problem.poses.gradient))
-            problem.last(self.diagonal).copy_(problem.poses.diagonal())
+        of_gradient, of_diagonal = problem.parts_of_views(self.gradient), problem.parts_of_views(self.diagonal)
+        for block, by_x, squares in zip(problem.own, of_gradient, of_diagonal, strict=True):
+            by_x.copy_(block.gradient())
+            squares.copy_(block.diagonal())
         self.value = sum(tested_values[v] for v in tested) / len(tested)
 
     def product(self, v: Tensor) -> Tensor:
         out = torch.zeros_like(v)
         to, along = self.problem.split(out), self.problem.split(v)
         self.problem.passes.count += len(self.problem.curved)
-        if self.problem.poses is not None:
-            return self._product_with_poses(self.problem.poses, v, out, along, to)
+        if self.problem.own:
+            return self._product_with_views(v, out, along, to)
         for view in self.problem.curved:
             picture, weights = self._picture(view)
             picture.normal_(along, weights, to)
@@ -216,29 +267,33 @@ class LinearViews:
         picture = self.problem.draw(seen)
         return picture, self.problem.curvature(picture.picture, seen)[2] * self._share
 
-    def _product_with_poses(self, block: PoseBlock, v: Tensor, out: Tensor, along: list[Tensor], to: list[Tensor]
-                            ) -> Tensor:
-        """Scene and poses are coupled in the curved views; a pose is seen by one view, so its block is never scaled."""
-        turned = rows(self.problem.last(v))
-        moved = block.product(self.problem.last(v), skip=self.problem.curved)
+    def _product_with_views(self, v: Tensor, out: Tensor, along: list[Tensor], to: list[Tensor]) -> Tensor:
+        """The scene and what views have for themselves are coupled in the curved views. What a view has for itself is
+        seen by it alone, so its part is never scaled; in the other views the kinds count apart from each other."""
+        own, parts = self.problem.own, self.problem.parts_of_views(v)
+        results = self.problem.parts_of_views(out)
+        for block, part, result in zip(own, parts, results, strict=True):
+            result.copy_(block.product(part))
         for view in self.problem.curved:
             picture, weights = self._picture(view)
-            i = block.position[view]
-            columns = self._columns[view] if view in self._columns else picture.camera_columns().flatten(1)
-            by_scene, by_pose = picture.jvp(along), (turned[i] @ columns).view_as(weights)
-            picture.vjp_(weights * (self._scale * by_scene + by_pose), to)
-            moved[i] = columns @ (weights * (by_scene + by_pose)).flatten()
-        self.problem.last(out).copy_(flat(moved))
+            by_scene = picture.jvp(along)
+            by_view = torch.zeros_like(by_scene)
+            for block, part in zip(own, parts, strict=True):
+                by_view += block.jvp(view, picture, part)
+            picture.vjp_(weights * (self._scale * by_scene + by_view), to)
+            for block, result in zip(own, results, strict=True):
+                block.vjp_(view, picture, weights * (by_scene + by_view), result)
         return out
 
     def inverse(self, added: Tensor) -> Tensor | Callable[[Tensor], Tensor]:
-        """Of the blocks of poses and, where they were asked for, of single primitives; else of the diagonal."""
-        problem, poses = self.problem, self.problem.poses
-        if self.blocks is None and poses is None:
+        """By blocks of what views have for themselves and, where asked for, of single primitives; else the diagonal."""
+        problem = self.problem
+        if self.blocks is None and not problem.own:
             return 1.0 / (self.diagonal + added)
         multiply_ = None
         if self.blocks is not None:
             multiply_ = self.blocks.inverse(problem.split(added), problem.split(self.diagonal))
+        added_to_views = problem.parts_of_views(added)
 
         def precondition(r: Tensor) -> Tensor:
             z = r.clone()
@@ -246,8 +301,9 @@ class LinearViews:
                 z /= self.diagonal + added
             else:
                 multiply_(problem.split(z))
-            if poses is not None:
-                problem.last(z).copy_(poses.solve(problem.last(added), problem.last(r)))
+            parts = zip(problem.own, added_to_views, problem.parts_of_views(z), problem.parts_of_views(r), strict=True)
+            for block, more, part, given in parts:
+                part.copy_(block.solve(more, given))
             return z
 
         return precondition

@@ -15,7 +15,7 @@ from recon.errors import InputError
 from recon.fields.gaussians import GaussianField, GaussianSettings
 from recon.fit.loop import Fit
 from recon.fit.second_order import ViewsProblem
-from recon.fit.system import Exposure, System
+from recon.fit.system import System
 from recon.losses.photometric import Photometric
 from recon.losses.sparsity import OpacitySparsity
 from recon.losses.squared import SquaredError
@@ -275,8 +275,6 @@ def test_what_has_no_curvature_is_refused_by_name(capture: Capture) -> None:
     system = _system()
     with pytest.raises(InputError, match='the loss "sparse"'):
         Fit(capture, replace(system, losses={**system.losses, "sparse": OpacitySparsity()}))
-    with pytest.raises(InputError, match="exposure"):
-        Fit(capture, replace(system, exposure=Exposure(enabled=True)))
 
 
 def test_a_loss_that_is_not_a_number_names_loss_and_view(capture: Capture) -> None:
