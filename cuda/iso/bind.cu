@@ -110,7 +110,8 @@ void bind_topology(nb::module_& m) {
         expect(members.size() == cube.size() && quads.ndim() == 2 && quads.shape(1) == 4,
                "cube and members must match, quads be [q, 4]");
         write_topology(values.data(), g, tables_of(tables), kinds.data(), ids_of(vertex_end), ids_of(quad_end),
-                       cube.data(), reinterpret_cast<uint16_t*>(members.data()), quads.data(), stream_of(stream));
+                       cube.data(), reinterpret_cast<uint16_t*>(members.data()), int64_t(cube.size()), quads.data(),
+                       int64_t(quads.shape(0)), stream_of(stream));
       },
       A("values"), A("tables"), A("kinds"), A("vertex_end"), A("quad_end"), A("cube"), A("members"), A("quads"),
       nb::arg("stream"));

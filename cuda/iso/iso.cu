@@ -1,6 +1,7 @@
 // CUDA driver of FlexiCubes: a thread per number, vertex, quad or grid point. In the backward pass a thread per cube adds
 // up its vertices; a thread per grid point then collects what the cubes around it have for it, so that no two threads
-// write to one number. Quads, of which many share a vertex, go through core/scatter.cuh.
+// write to one number. Quads, of which many share a vertex, go through core/scatter.cuh. Vertices of cube -1 and quads of
+// vertices -1, which a list with more room than entries has at its end, are zeros and bring nothing.
 #include "core/scatter.cuh"
 #include "iso/iso_cuda.h"
 
@@ -49,6 +50,11 @@ __global__ void deform_backward_kernel(Grid g, const float* deformed, float* gra
 __global__ void __launch_bounds__(kThreads) dual_vertices_kernel(Flexible<float> m, float* vertices, float* deviation) {
   const int64_t i = global_thread();
   if (i >= m.vertices) return;
+  if (m.cube[i] < 0) {
+    for (int k = 0; k < 3; ++k) vertices[3 * i + k] = 0;
+    deviation[i] = 0;
+    return;
+  }
   cube<float> c;
   iso::load_cube(m, m.cube[i], c, use_weights{});
   iso::dual_vertex(c, m.members[i], vertices + 3 * i, deviation[i]);
@@ -57,6 +63,10 @@ __global__ void __launch_bounds__(kThreads) dual_vertices_kernel(Flexible<float>
 __global__ void quad_centres_kernel(Flexible<float> m, const float* vertices, float* centres) {
   const int64_t q = global_thread();
   if (q >= m.num_quads) return;
+  if (m.quads[4 * q] < 0) {
+    for (int k = 0; k < 3; ++k) centres[3 * q + k] = 0;
+    return;
+  }
   float v[4][3], gamma[4];
   iso::load_quad(m, q, vertices, v, gamma);
   iso::quad_centre(v, gamma, centres + 3 * q);
@@ -77,6 +87,7 @@ struct quad_source {
     for (int i = 0; i < 4; ++i) slopes[i] *= iso::used_gamma_slope(gamma[i]);
   }
   __device__ part read(int64_t entry) const {
+    if (m.quads[entry] < 0) return {kNowhere, {}};
     float g_v[4][3], slopes[4];
     backward(entry / 4, g_v, slopes);
     const float* g = g_v[entry % 4];
@@ -91,6 +102,7 @@ struct gamma_source {
     float g;
   };
   __device__ part read(int64_t entry) const {
+    if (quads.m.quads[entry] < 0) return {kNowhere, 0};
     float g_v[4][3], slopes[4];
     quads.backward(entry / 4, g_v, slopes);
     const int64_t cube = quads.m.cube[quads.m.quads[entry]];
@@ -106,6 +118,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t begin = global_thread();
   if (begin >= m.vertices) return;
   const int64_t at = m.cube[begin];
+  if (at < 0) return;
   if (begin > 0 && m.cube[begin - 1] == at) return;
   cube<float> c, g{};
   iso::load_cube(m, at, c, use_weights{});

@@ -1,5 +1,5 @@
 // CUDA driver of the dual topology: a thread per cube counts its vertices, a thread per edge of the grid its quad; prefix
-// sums say where each is written, in the order of the CPU. Between the two the host reads how many there are.
+// sums say where each is written, in the order of the CPU. Lists may have more room than that, or less.
 #include "core/device_sort.h"
 #include "iso/cubes.cuh"
 #include "iso/topology_cuda.h"
@@ -63,7 +63,7 @@ __global__ void totals_kernel(const uint32_t* vertex_end, int64_t cubes, const u
 
 __global__ void __launch_bounds__(kThreads)
     write_vertices_kernel(Grid g, const Tables* tables, const int16_t* kinds, const uint32_t* vertex_end, int32_t* cube,
-                          uint16_t* members) {
+                          uint16_t* members, int64_t vertices) {
   const int64_t i = global_thread();
   if (i >= g.cubes()) return;
   const uint32_t begin = i ? vertex_end[i - 1] : 0, count = vertex_end[i] - begin;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
   cube_at(g, i, at);
   Fans room;
   const Fans& fans = iso::fans_of(*tables, g, kinds[i], at[0], at[1], at[2], room);
-  for (uint32_t f = 0; f < count; ++f) {
+  for (uint32_t f = 0; f < count && begin + f < vertices; ++f) {
     cube[begin + f] = int32_t(i);
     members[begin + f] = fans.members[f];
   }
@@ -80,21 +80,28 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     write_quads_kernel(const float* values, Grid g, const Tables* tables, const int16_t* kinds,
-                       const uint32_t* vertex_end, const uint32_t* quad_end, int32_t* quads) {
+                       const uint32_t* vertex_end, const uint32_t* quad_end, int64_t vertices, int32_t* quads,
+                       int64_t num_quads) {
   const int64_t edge = global_thread();
   if (edge >= 3 * g.points()) return;
   int64_t at[3];
   bool rising;
   if (!has_quad(values, g, edge, at, rising)) return;
-  int32_t* quad = quads + 4 * int64_t(quad_end[edge] - 1);
+  const int64_t q = int64_t(quad_end[edge]) - 1;
+  if (q >= num_quads) return;
+  int32_t quad[4];
+  bool whole = true;
   for (int k = 0; k < 4; ++k) {
     int64_t c[3];
     const int e = iso::cube_around(at, int(edge % 3), k, c);
     const int64_t i = (c[2] * (g.ny - 1) + c[1]) * (g.nx - 1) + c[0];
     Fans room;
     const Fans& fans = iso::fans_of(*tables, g, kinds[i], c[0], c[1], c[2], room);
-    quad[rising ? k : 3 - k] = int32_t(i ? vertex_end[i - 1] : 0) + fans.fan_of_edge[e];
+    const int32_t vertex = int32_t(i ? vertex_end[i - 1] : 0) + fans.fan_of_edge[e];
+    quad[rising ? k : 3 - k] = vertex;
+    whole = whole && vertex < vertices;
   }
+  for (int k = 0; k < 4; ++k) quads[4 * q + k] = whole ? quad[k] : -1;
 }
 
 int64_t longest(const Grid& g) { return 3 * g.points(); }
@@ -118,11 +125,14 @@ void count_topology(const float* values, const Grid& g, const Tables* tables, in
 
 void write_topology(const float* values, const Grid& g, const Tables* tables, const int16_t* kinds,
                     const uint32_t* vertex_end, const uint32_t* quad_end, int32_t* cube, uint16_t* members,
-                    int32_t* quads, stream_t stream) {
+                    int64_t vertices, int32_t* quads, int64_t num_quads, stream_t stream) {
+  set_bytes(cube, 0xff, size_t(vertices) * sizeof(int32_t), stream);  // -1
+  set_bytes(members, 0, size_t(vertices) * sizeof(uint16_t), stream);
+  set_bytes(quads, 0xff, size_t(4 * num_quads) * sizeof(int32_t), stream);
   launch(write_vertices_kernel, blocks_for(g.cubes(), kThreads), kThreads, stream, g, tables, kinds, vertex_end, cube,
-         members);
+         members, vertices);
   launch(write_quads_kernel, blocks_for(3 * g.points(), kThreads), kThreads, stream, values, g, tables, kinds,
-         vertex_end, quad_end, quads);
+         vertex_end, quad_end, vertices, quads, num_quads);
 }
 
 }  // namespace recon::gpu

@@ -12,10 +12,12 @@ namespace recon::gpu {
 size_t topology_scratch_bytes(const iso::Grid& grid);
 void count_topology(const float* values, const iso::Grid& grid, const iso::Tables* tables, int16_t* kinds,
                     uint32_t* vertex_end, uint32_t* quad_end, int32_t* totals, void* scratch, stream_t stream);
-// Then the lists of DualTopology, cube and members [vertices], quads [quads][4], in the order of the CPU.
+// Then the lists of DualTopology, cube and members [vertices], quads [num_quads][4], in the order of the CPU. Where they
+// have more room than there is to write, cubes and quads are -1; where they have less, the last are left out, and quads
+// whose vertices were are -1.
 void write_topology(const float* values, const iso::Grid& grid, const iso::Tables* tables, const int16_t* kinds,
                     const uint32_t* vertex_end, const uint32_t* quad_end, int32_t* cube, uint16_t* members,
-                    int32_t* quads, stream_t stream);
+                    int64_t vertices, int32_t* quads, int64_t num_quads, stream_t stream);
 
 // marching.cu: the same for marching cubes. edge_end [3 points], triangle_end [cubes]; totals [2], vertices and
 // triangles. Scratch: topology_scratch_bytes(grid).

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.ops.chosen import Counted, mean_of
 from recon.ops.flexicubes import sign_change_loss
 from recon.types import Observation, Render
 
@@ -32,4 +33,5 @@ class MeshRegularity:
         trace = render.trace
         if not hasattr(trace, "deviation") or not len(trace.deviation):
             return torch.zeros(())
-        return self.deviation * trace.deviation.mean() + self.signs * sign_change_loss(trace.values)
+        deviation = mean_of(lambda rows: rows, Counted(trace.deviation, trace.counted))
+        return self.deviation * deviation + self.signs * sign_change_loss(trace.values)

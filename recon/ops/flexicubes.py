@@ -29,11 +29,17 @@ class DualTopology:
     cube [v] int32      the cube of each vertex, x fastest; ascending
     members [v] uint16  bit e is set for the crossed edges e of the cube that the vertex lies between
     quads [q, 4] int32  vertices, counter-clockwise as seen from outside
+
+    Made in an open ``Room``, the lists have its capacity: cubes and vertices of quads at their end are -1.
     """
 
     cube: Tensor
     members: Tensor
     quads: Tensor
+
+    def counted(self) -> Tensor | None:
+        """[v] bool on a GPU: which vertices are there; None on the processor: all."""
+        return None if self.cube.device.type != "cuda" else self.cube >= 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class FlexibleMesh:
     vertices [n, 3]  positions: first the dual vertices, then (split "centre") one per quad
     faces [f, 3]     int32, counter-clockwise as seen from outside
     deviation [v]    L_dev of every dual vertex: mean over its crossings z of | |v - z| - mean |v - z| |, scene units
-    topology         where the vertices come from
+    topology         where the vertices come from; behind its last vertex and quad there are vertices at 0 and faces
+                     without area
     """
 
     vertices: Tensor
@@ -99,16 +106,18 @@ def flexicubes(
 
 
 def triangles(topology: DualTopology, weights: Tensor | None, split: str) -> Tensor:
-    """Faces [f, 3] int32 of the quads, see ``flexicubes``."""
-    a, b, c, d = topology.quads.unbind(1)
+    """Faces [f, 3] int32 of the quads, see ``flexicubes``; those of quads that are not there have no area."""
+    a, b, c, d = topology.quads.clamp_min(0).unbind(1)
     if split == "centre":
         middle = torch.arange(len(a), dtype=torch.int32, device=a.device) + len(topology.cube)
+        if topology.cube.device.type == "cuda":  # each of its own vertex, so that no gradients meet at one of them
+            a, b, c, d = torch.where(topology.quads < 0, middle[:, None], topology.quads).unbind(1)
         return torch.stack([a, b, middle, b, c, middle, c, d, middle, d, a, middle], dim=1).reshape(-1, 3)
     along_ac = torch.zeros(len(a), dtype=torch.bool, device=a.device)
     if weights is not None:
         gamma = 0.99 * weights.detach()[topology.cube.long(), 20].sigmoid() + 0.005
         along_ac = gamma[a.long()] * gamma[c.long()] > gamma[b.long()] * gamma[d.long()]
-    return split_quads(topology.quads, along_ac)
+    return split_quads(topology.quads.clamp_min(0), along_ac)
 
 
 def split_quads(quads: Tensor, along_ac: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """FlexiCubes on CUDA: the kernels of cuda/iso/iso.cu, and those of the CPU, under the same names and arguments.
 
-The order of every sum is fixed. Only topologies wait for the device; nothing is checked
-to be in range or finite.
+The order of every sum is fixed. Only topologies wait for the device, and only where no ``Room`` is open; nothing is
+checked to be in range or finite.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.ops import cuda
+from recon.ops import cuda, room
 from recon.ops.native import native
 from recon.types.placement import sent
 
@@ -27,14 +27,19 @@ class IsoKernels:
     module: Any
 
     def dual_topology(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """cube [v], members [v], quads [q, 4]. The host waits for two numbers: how many there are."""
+        """cube [v], members [v], quads [q, 4]. The host waits for two numbers, how many there are; in an open room
+        the lists have a capacity, and behind the last vertex and quad there are cubes and vertices -1."""
         on, stream, cubes = values.device, cuda.stream(values.device), _cubes(values)
         tables = _tables(self.module, on)
         kinds, ends = cuda.scratch(values, cubes, torch.int16), cuda.scratch(values, cubes, torch.int32)
         quad_ends, totals = cuda.scratch(values, 3 * values.numel(), torch.int32), cuda.scratch(values, 2, torch.int32)
         self.module.topology_count(values, tables, kinds, ends, quad_ends, totals,
                                    cuda.scratch(values, self.module.topology_scratch(*values.shape)), stream)
-        vertices, quads = totals.tolist()
+        taken = room.current()
+        if taken is None:
+            vertices, quads = totals.tolist()
+        else:
+            vertices, quads = taken.take("vertices", totals[:1]), taken.take("quads", totals[1:])
         cube, members = cuda.scratch(values, vertices, torch.int32), cuda.scratch(values, vertices, torch.int16)
         found = torch.empty(quads, 4, dtype=torch.int32, device=on)
         self.module.topology_write(values, tables, kinds, ends, quad_ends, cube, members, found, stream)

@@ -14,6 +14,7 @@ from recon.ops import cuda
 from recon.ops.checks import place_of
 from recon.ops.native import native
 from recon.types import Camera
+from recon.types.camera import turned
 from recon.types.placement import sent
 
 
@@ -57,7 +58,7 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera, *, near: float = 
     if faces.device != on:
         raise ValueError(f"faces must be where vertices are, got {faces.device} and {on}")
     pose = sent(camera.camera_from_world, on)
-    seen = (vertices.detach().double() @ pose[:3, :3].T + pose[:3, 3]).float().contiguous()
+    seen = (turned(vertices.detach().double(), pose[:3, :3]) + pose[:3, 3]).float().contiguous()
     face = torch.empty(camera.height, camera.width, dtype=torch.int32, device=on)
     depth = torch.empty(camera.height, camera.width, device=on)
     shares = torch.empty(camera.height, camera.width, 2, device=on)

@@ -25,11 +25,12 @@ _NEAR = 0.1  # cubes to both sides of the surface that tell how colour changes a
 
 @dataclass
 class MeshTrace:
-    """What losses read: ``deviation`` [v] of FlexiCubes in cubes, ``values`` of the grid, counts."""
+    """What losses read: ``deviation`` [v] of FlexiCubes in cubes, and which of it ``counted`` [v] (None: all);
+    ``values`` of the grid."""
 
     deviation: Tensor
+    counted: Tensor | None
     values: Tensor
-    num_faces: int
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class MeshRenderer:
             rgb=picture[..., :3], depth=fragments.depth if {"depth", "surface"} & set(want) else None, normal=normal,
             opacity=picture[..., 3] if "opacity" in want else None,
             surface=fragments.depth if "surface" in want else None,
-            trace=MeshTrace(found.deviation / field.spacing, field.params["values"], len(faces)))
+            trace=MeshTrace(found.deviation / field.spacing, found.topology.counted(), field.params["values"]))
 
 
 def _placed(seen: Tensor, rows: Chosen, empty: Tensor) -> Tensor:

@@ -15,6 +15,15 @@ from recon.types.distortion import PINHOLE, Lens
 from recon.types.placement import sent
 
 
+def turned(x: Tensor, R: Tensor) -> Tensor:
+    """R [3, 3] times points or directions [..., 3]. On a GPU not by a matrix product, of which a row may get other bits
+    among more rows."""
+    if x.device.type != "cuda":
+        return x @ R.T
+    a, b, c = x.unbind(-1)
+    return torch.stack([R[i, 0] * a + R[i, 1] * b + R[i, 2] * c for i in range(3)], dim=-1)
+
+
 @dataclass(frozen=True, eq=False)  # compared by identity: kernels cache what they derive from a camera
 class Camera:
     """One calibrated view. All tensors are float64 on the CPU; kernels convert at their edge.
@@ -81,7 +90,7 @@ class Camera:
     def project(self, x_world: Tensor) -> tuple[Tensor, Tensor]:
         """Points [..., 3] in the world -> pixels [..., 2] and z-depth [...]; points behind have depth <= 0."""
         pose = sent(self.camera_from_world.to(x_world.dtype), x_world.device)
-        x_camera = x_world @ pose[:3, :3].T + pose[:3, 3]
+        x_camera = turned(x_world, pose[:3, :3]) + pose[:3, 3]
         return self.pixels_from_camera(x_camera), x_camera[..., 2]
 
     def pixels_from_camera(self, x_camera: Tensor) -> Tensor:
@@ -96,6 +105,6 @@ class Camera:
         uv = torch.stack([(pixels[..., 0] - cx) / fx, (pixels[..., 1] - cy) / fy], dim=-1)
         direction_camera = self.lens.undistort(uv)
         pose = sent(self.world_from_camera.to(pixels.dtype), pixels.device)
-        direction = direction_camera @ pose[:3, :3].T
+        direction = turned(direction_camera, pose[:3, :3])
         direction = direction / direction.norm(dim=-1, keepdim=True)
         return pose[:3, 3].expand_as(direction), direction

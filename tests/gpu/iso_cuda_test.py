@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from pretend import CUDA, pretended_gpu
+from pretend import CUDA, WAITS, pretended_gpu
 from torch import Tensor
 
 from recon.ops import cuda
-from recon.ops.flexicubes import dual_topology, examples, flexicubes, reference_sign_change_loss, sign_change_loss
+from recon.ops import room as rooms
+from recon.ops.flexicubes import (
+    FlexibleMesh,
+    dual_topology,
+    examples,
+    flexicubes,
+    reference_sign_change_loss,
+    sign_change_loss,
+)
 from recon.ops.marching_cubes import marching_cubes, marching_cubes_edges
+from recon.ops.room import Room
 
 PRETENDED = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda", reason="needs the executor")
 CASES = list(examples())
@@ -120,6 +130,67 @@ def test_meshes_of_values_on_a_gpu() -> None:
         assert torch.equal(vertices.cpu(), cpu[0])
         assert torch.equal(faces.cpu(), cpu[1])
         assert torch.equal(dual_topology(there).quads.cpu(), topology.quads)
+
+
+def _mesh_in(room: Room | None, case: dict[str, Any]) -> tuple[FlexibleMesh, list[Tensor]]:
+    """The mesh on a pretended GPU, and the gradients of a function of its vertices and deviations."""
+    leaves = {k: v.to(CUDA).requires_grad_() for k, v in case.items() if isinstance(v, Tensor)}
+    with nullcontext() if room is None else room.opened():
+        mesh = flexicubes(**(case | leaves))
+    loss = mesh.vertices.square().sum() + (mesh.deviation * mesh.deviation.detach()).sum()
+    return mesh, [g.cpu() for g in torch.autograd.grad(loss, list(leaves.values()))]
+
+
+@PRETENDED
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("case", [3, 4, 6, 8])
+def test_rows_behind_the_last_vertex_and_quad_change_no_bit(monkeypatch: pytest.MonkeyPatch, case: int) -> None:
+    monkeypatch.setattr(rooms, "_UNIT", 1)
+    with pretended_gpu():
+        exact, gradients = _mesh_in(None, CASES[case])
+        v, q = len(exact.topology.cube), len(exact.topology.quads)
+        room = Room()
+        room.sizes.update(vertices=v + 300, quads=q + 70)
+        before = len(WAITS)
+        mesh, others = _mesh_in(room, CASES[case])
+        assert not [w for w in WAITS[before:] if "_to_copy" not in w]  # but for the gradients, which the test reads
+        assert all(torch.equal(a, b) for a, b in zip(others, gradients, strict=True))
+        counted = mesh.topology.counted()
+        assert counted is not None
+        assert torch.equal(counted.cpu(), torch.arange(v + 300) < v)
+        assert torch.equal(mesh.vertices.cpu()[:v], exact.vertices.cpu()[:v])
+        assert (mesh.vertices.cpu()[v:v + 300] == 0).all()
+        assert (mesh.topology.quads.cpu()[q:] == -1).all()
+        per_quad = len(exact.faces) // q
+        faces = mesh.faces.cpu()
+        shifted = torch.where(faces >= v + 300, faces - 300, faces)  # vertices in the middle of quads come last
+        assert torch.equal(shifted[: per_quad * q], exact.faces.cpu())
+        corners = mesh.vertices.detach().cpu()[faces[per_quad * q:].long()]
+        assert (torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) == 0).all()
+        assert not room.lost(wait=True)
+
+
+@PRETENDED
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("vertices", "quads"), [(1, 1), (1, 500), (500, 1), (40, 30)])
+def test_lists_that_are_too_short_are_cut_off(monkeypatch: pytest.MonkeyPatch, vertices: int, quads: int) -> None:
+    monkeypatch.setattr(rooms, "_UNIT", 1)
+    case = CASES[6]
+    exact = dual_topology(case["values"])
+    assert vertices < len(exact.cube)
+    room = Room()
+    room.sizes.update(vertices=vertices, quads=quads)
+    with pretended_gpu():
+        mesh, gradients = _mesh_in(room, case)
+        assert torch.equal(mesh.topology.cube.cpu(), exact.cube[:vertices])
+        expected = torch.full((quads, 4), -1, dtype=torch.int32)
+        kept = min(quads, len(exact.quads))
+        whole = (exact.quads[:kept] < vertices).all(1)
+        expected[:kept] = torch.where(whole[:, None], exact.quads[:kept], -1)
+        assert torch.equal(mesh.topology.quads.cpu(), expected)
+        assert all(torch.isfinite(g).all() for g in gradients)
+        assert room.lost(wait=True) == 1
+        assert room.sizes["vertices"] >= len(exact.cube)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 4), (9, 10, 11)])
