@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from recon.ops.gather import rows_of
 from recon.ops.knn import nearest
 from recon.ops.one_thread import one_thread
 from recon.params import Params
@@ -152,7 +153,7 @@ def on_triangles(vertices: Tensor, faces: Tensor, places: Tensor, turn: Tensor) 
     the triangle's first side turned by the complex numbers ``turn`` [f k, 2]; k places [k, 3] in each of f triangles.
     """
     k = len(places)
-    corners = vertices.index_select(0, faces.reshape(-1)).view(-1, 3, 3)
+    corners = rows_of(vertices, faces)
     a, b, c = corners.unbind(1)
     along = torch.nn.functional.normalize(b - a, dim=1, eps=1e-20)
     normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1, eps=1e-20)

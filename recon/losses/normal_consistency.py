@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.gather import rows_of
 from recon.ops.one_thread import one_thread
 
 
@@ -47,7 +48,7 @@ def face_pairs(faces: Tensor) -> Tensor:
 
 
 def _bend(vertices: Tensor, faces: Tensor, pairs: Tensor) -> Tensor:
-    a, b, c = vertices.index_select(0, faces.reshape(-1)).view(-1, 3, 3).unbind(1)
+    a, b, c = rows_of(vertices, faces).unbind(1)
     normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1, eps=1e-20)
-    one, other = (normal.index_select(0, pairs[:, i]) for i in (0, 1))
+    one, other = (rows_of(normal, pairs[:, i]) for i in (0, 1))
     return (1 - (one * other).sum(1)).mean()

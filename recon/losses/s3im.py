@@ -7,12 +7,13 @@ has a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import pad
 
 from recon.types import Observation, Render
 from recon.types.placement import sent
@@ -47,16 +48,23 @@ class S3im:
 
 
 def ssim_of_windows(x: Tensor, y: Tensor, kernel: int) -> Tensor:
-    """SSIM [3, rows, columns] of windows that do not overlap, of planes [3, height, width] in 0..1."""
-    at = torch.arange(kernel, dtype=x.dtype, device=x.device) - kernel // 2
-    taps = torch.exp(-at * at / (2 * 1.5**2))
-    taps = taps / taps.sum()
-    window = (taps[:, None] * taps)[None, None]
+    """SSIM [3, rows, columns] of windows that do not overlap, of planes [3, height, width] in 0..1.
 
-    def mean(a: Tensor) -> Tensor:
-        return conv2d(a[:, None], window, stride=kernel, padding=(kernel - 1) // 2)[:, 0]
+    By sums of one order on any device; a convolution on a GPU would have neither that nor single precision.
+    """
+    taps = [math.exp(-(i - kernel // 2) ** 2 / (2 * 1.5**2)) for i in range(kernel)]
+    around = (kernel - 1) // 2
+    planes = pad(torch.stack([x, y, x * x, y * y, x * y]), (around,) * 4)
+    rows, columns = planes.shape[-2] // kernel, planes.shape[-1] // kernel
+    cells = planes[..., : rows * kernel, : columns * kernel].reshape(5, -1, rows, kernel, columns, kernel)
 
-    mx, my = mean(x), mean(y)
-    variances = mean(x * x) - mx * mx + mean(y * y) - my * my
-    covariance = mean(x * y) - mx * my
+    def mean(parts: tuple[Tensor, ...]) -> Tensor:
+        total = parts[0] * (taps[0] / math.fsum(taps))
+        for part, tap in zip(parts[1:], taps[1:], strict=True):
+            total = total + part * (tap / math.fsum(taps))
+        return total
+
+    mx, my, xx, yy, xy = mean(mean(cells.unbind(3)).unbind(4)).unbind(0)
+    variances = xx - mx * mx + yy - my * my
+    covariance = xy - mx * my
     return (2 * mx * my + 1e-4) * (2 * covariance + 9e-4) / ((mx * mx + my * my + 1e-4) * (variances + 9e-4))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.elementwise import sigmoid
+from recon.ops.gather import rows_of
 from recon.ops.knn import nearest
 from recon.types.placement import sent
 
@@ -67,15 +68,15 @@ def alignment(means: Tensor, log_scales: Tensor, quaternions: Tensor, opacities:
     with torch.no_grad():
         offset = _SPREAD * scales[chosen] * noise
         x = centres[chosen] + (turns[chosen] @ offset[..., None])[..., 0]
-    away = x[:, None] - _rows(means, near)  # [m, k, 3]
-    local = (away[..., None, :] @ _rows(turns, near))[..., 0, :] / _rows(scales, near)
-    share = _rows(opacities, near) * torch.exp(-0.5 * local.square().sum(-1))  # [m, k]
+    away = x[:, None] - rows_of(means, near)  # [m, k, 3]
+    local = (away[..., None, :] @ rows_of(turns, near))[..., 0, :] / rows_of(scales, near)
+    share = rows_of(opacities, near) * torch.exp(-0.5 * local.square().sum(-1))  # [m, k]
     density = share.sum(1)
     thin, axis = scales.min(1)
     normals = turns.gather(2, axis[:, None, None].expand(-1, 3, 1))[..., 0]
-    around, mine, thickness = _rows(normals, near), _rows(normals, chosen), _rows(thin, near)
+    around, mine, thickness = rows_of(normals, near), rows_of(normals, chosen), rows_of(thin, near)
     width = thickness.mean(1)
-    distance = ((x - _rows(means, chosen)) * mine).sum(1)
+    distance = ((x - rows_of(means, chosen)) * mine).sum(1)
     wanted = torch.exp(-0.5 * (distance / width).square())
     apart = (away * around).sum(-1).abs()
     weight = (share * apart / thickness.square()).detach()
@@ -84,11 +85,6 @@ def alignment(means: Tensor, log_scales: Tensor, quaternions: Tensor, opacities:
     facing = torch.where((around * mine[:, None]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     mean = (weight[..., None] * facing * around).sum(1)
     return (density - wanted).abs().mean(), (mine - mean).square().sum(1).mean()
-
-
-def _rows(t: Tensor, index: Tensor) -> Tensor:
-    """t[index], whose gradients are added up in one order on any number of threads."""
-    return t.index_select(0, index.reshape(-1)).view(*index.shape, *t.shape[1:])
 
 
 def rotations(quaternions: Tensor) -> Tensor:

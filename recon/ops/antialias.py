@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.chosen import choose
+from recon.ops.gather import rows_added
 
 _TOUCH = 1e-3  # of the way between two centres
 _JUMP = 0.02  # of the depth: a smaller step is one surface
@@ -94,4 +95,4 @@ def antialias(picture: Tensor, blends: Blends) -> Tensor:
     """picture [height, width, channels] with the shares of ``silhouettes`` mixed in; differentiable in both."""
     flat = picture.reshape(-1, picture.shape[-1])
     mixed = (flat[blends.source] - flat[blends.target]) * blends.share[:, None]
-    return flat.index_add(0, blends.target, mixed).view_as(picture)
+    return rows_added(flat, blends.target, mixed).view_as(picture)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.gather import rows_added
 from recon.ops.march import Blended
 from recon.types import Camera, Rays, Render
 from recon.types.placement import sent
@@ -62,7 +63,7 @@ def framed(out: Blended, rays: Rays, z_of_t: Tensor, want: Collection[str], norm
 def mean_normals(normals: Tensor, w: Tensor, ray: Tensor, rays: Rays) -> Tensor:
     """[rays, 3] unit: weighted means of the normals [m, 3] of samples, turned towards the camera; 0 where there are
     none."""
-    total = normals.new_zeros(len(rays), 3).index_add_(0, ray.long(), normals * w[:, None])
+    total = rows_added(normals.new_zeros(len(rays), 3), ray.long(), normals * w[:, None])
     total = torch.where((total * rays.direction).sum(1, keepdim=True) > 0, -total, total)
     length = total.norm(dim=1, keepdim=True)
     return torch.where(length > 1e-3, total / length.clamp_min(1e-6), torch.zeros_like(total))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretend import InsideOut, Pretended, arrived, read_by_host
+from pretend import UNORDERED, InsideOut, Pretended, arrived, read_by_host
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from recon.ops import cuda
@@ -81,8 +81,11 @@ def executor(module: ModuleType) -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ops on pretended tensors run on the executor; enter ``pretended_gpu()`` to make such tensors."""
+def gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ops on pretended tensors run on the executor; enter ``pretended_gpu()`` to make such tensors.
+
+    Nothing may be added up on them in an order that a GPU does not keep.
+    """
     monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
     monkeypatch.setattr(cuda, "stream", lambda device: 0)
     monkeypatch.setenv("RECON_CUDA_BACKEND", "recon")  # no other takes its place
@@ -90,3 +93,6 @@ def gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcmc, "normals", lambda shape, seed, device: torch.randn(
         shape, generator=torch.Generator().manual_seed(seed)).to(device, non_blocking=True))
     cuda.none.cache_clear()
+    UNORDERED.clear()
+    yield
+    assert UNORDERED == []

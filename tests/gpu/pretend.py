@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CUDA = torch.device("cuda", 0)
 WAITS: list[str] = []  # operations so far for which a host would have waited for the GPU
+UNORDERED: list[str] = []  # operations so far that a GPU does in another order, and with other bits, in every run
 _STAND_IN = torch.device("meta")  # what the wrapper's device is for PyTorch's own code
 
 
@@ -80,6 +81,25 @@ def _waits(func: Any, args: Any, ours: list[Pretended], to_cpu: bool) -> bool:
     return to_cpu and bool(ours)
 
 
+_aten = torch.ops.aten
+_ADDED_BY_ATOMICS = (_aten.index_reduce_.default, _aten.put_.default,
+                     _aten.grid_sampler_2d_backward.default, _aten.grid_sampler_3d_backward.default,
+                     _aten.upsample_linear1d_backward.default, _aten.upsample_bilinear2d_backward.default,
+                     _aten.upsample_trilinear3d_backward.default, _aten.max_pool3d_with_indices_backward.default,
+                     _aten.convolution_backward.default)
+
+
+def _has_no_order(func: Any, args: Any, ours: list[Pretended]) -> bool:
+    """Whether CUDA adds up fractions in an order of its own. Not where no two go to one place, which holds wherever
+    gradients of ``gather`` are scattered."""
+    if func in (_aten.index_add.default, _aten.index_add_.default) and ours:
+        index = _unwrap(args[2])
+        return args[0].is_floating_point() and len(index.unique()) < len(index)
+    if func is _aten.cumsum.default or func is _aten.cumsum.out:
+        return bool(ours) and args[0].is_floating_point()
+    return bool(ours) and func in _ADDED_BY_ATOMICS and ours[0].is_floating_point()
+
+
 def _waits_to_send(func: Any, args: Any, kwargs: dict[str, Any], to_device: bool) -> bool:
     """Whether numbers go to the GPU from memory that is not pinned: the host waits until they are there."""
     return (func is torch.ops.aten._to_copy.default and to_device and not isinstance(args[0], Pretended)
@@ -104,6 +124,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     to_cpu = wanted is not None and not to_device
     if _waits(func, args, ours, to_cpu) or _waits_to_send(func, args, kwargs, to_device):
         WAITS.append(str(func))
+    if _has_no_order(func, args, ours):
+        UNORDERED.append(str(func))
     plain_args, plain_kwargs = tree_map(_unwrap, (args, kwargs))
     out = func(*plain_args, **plain_kwargs)
     if to_cpu:
