@@ -51,6 +51,12 @@ RECON_HD double rcp(double a) { return 1.0 / a; }
 inline constexpr double kLog2E = 1.4426950408889634074;
 inline constexpr double kLn2 = 0.69314718055994530942;
 
+// c - a b
+template <class F>
+RECON_HD F fnma(const F& a, const F& b, const F& c) {
+  return fma(-a, b, c);
+}
+
 // exp2 where the caller masks out what is not in [-126, 127]: lanes outside may hold anything.
 template <class F>
 RECON_HD F exp2_near(const F& a) {

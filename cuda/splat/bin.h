@@ -19,7 +19,7 @@ namespace recon {
 struct bins {
   int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
   std::vector<uint32_t> keys, order, swap_keys, swap_order;  // order: visible rows, front to back
-  std::vector<uint32_t> slot_begin;                          // [visible + 1] instances of order[r], splat major
+  std::vector<uint32_t> slot_begin;                          // [rows + 1] instances of a row, next to each other
   std::vector<uint32_t> tile_begin;                          // [tiles + 1] into row / slot
   std::vector<uint32_t> row, slot;                           // per tile entry: Gaussian and its instance
   std::vector<uint32_t> used;                                // [tiles] entries looked at before every pixel ended
@@ -59,6 +59,7 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
   out.rects.resize(rows);
   out.keys.resize(rows);
   out.order.resize(rows);
+  out.slot_begin.assign(rows + 1, 0);  // how many instances a row has, at first
   std::vector<int64_t> found(pieces, 0);
   parallel_for(pieces, [&](int64_t p) {
     int64_t at = p * kPiece;
@@ -86,22 +87,22 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
   const int64_t grain = std::max<int64_t>((visible + chunks - 1) / chunks, 1);
   out.chunk_tiles.resize(chunks);
   out.chunk_counts.assign(size_t(chunks) * tiles, 0);
-  out.slot_begin.resize(visible + 1);
   parallel_for(chunks, [&](int64_t c) {
     auto& list = out.chunk_tiles[c];
     uint32_t* count = out.chunk_counts.data() + c * tiles;
     list.clear();
     for (int64_t r = c * grain; r < std::min(visible, (c + 1) * grain); ++r) {
-      out.slot_begin[r] = uint32_t(list.size());
       if (r + 8 < visible) {
         __builtin_prefetch(records + int64_t(out.order[r + 8]) * kRecord);
         __builtin_prefetch(&out.rects[out.order[r + 8]]);
       }
       const uint32_t row = out.order[r];
+      const size_t before = list.size();
       for_each_tile<T>(records + int64_t(row) * kRecord, out.rects[row], height, out.tiles_x, [&](int tile) {
         list.push_back(uint32_t(tile));
         ++count[tile];
       });
+      out.slot_begin[row] = uint32_t(list.size() - before);
     }
   });
   uint32_t total = 0;
@@ -111,23 +112,21 @@ void bin_splats(const S* records, int64_t rows, int width, int height, bins& out
     for (int64_t c = 0; c < chunks; ++c) total += std::exchange(out.chunk_counts[c * tiles + t], total);
   }
   out.tile_begin[tiles] = total;
+  uint32_t slots = 0;
+  for (uint32_t& n : out.slot_begin) slots += std::exchange(n, slots);
   out.row.resize(total);
   out.slot.resize(total);
-  std::vector<uint32_t> chunk_slot(chunks + 1, 0);
-  for (int64_t c = 0; c < chunks; ++c) chunk_slot[c + 1] = chunk_slot[c] + uint32_t(out.chunk_tiles[c].size());
-  out.slot_begin[visible] = total;
   parallel_for(chunks, [&](int64_t c) {
-    const auto& list = out.chunk_tiles[c];
+    const uint32_t* tile = out.chunk_tiles[c].data();
     uint32_t* cursor = out.chunk_counts.data() + c * tiles;
-    const int64_t end = std::min(visible, (c + 1) * grain);
-    for (int64_t r = c * grain; r < end; ++r) {
-      const uint32_t first = out.slot_begin[r], last = r + 1 < end ? out.slot_begin[r + 1] : uint32_t(list.size());
-      for (uint32_t i = first; i < last; ++i) {
-        const uint32_t at = cursor[list[i]]++;
-        out.row[at] = out.order[r];
-        out.slot[at] = chunk_slot[c] + i;
+    for (int64_t r = c * grain; r < std::min(visible, (c + 1) * grain); ++r) {
+      if (r + 16 < visible) __builtin_prefetch(&out.slot_begin[out.order[r + 16]]);
+      const uint32_t row = out.order[r];
+      for (uint32_t k = out.slot_begin[row]; k < out.slot_begin[row + 1]; ++k) {
+        const uint32_t at = cursor[*tile++]++;
+        out.row[at] = row;
+        out.slot[at] = k;
       }
-      out.slot_begin[r] += chunk_slot[c];  // from here on global; the next row still reads its own local value
     }
   });
   out.used.resize(tiles);

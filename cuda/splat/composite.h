@@ -37,10 +37,12 @@ struct tile_state {
   // kT transmittance   kRest backward: R   kChannel.. forward: colour so far, backward: dL/d(colour)
   enum plane { kT, kRest, kChannel, kPlanes = kChannel + CH };
   alignas(64) S data[kPlanes * pixels];
-  alignas(64) S block_x[blocks], block_y[blocks];
-  P lane_x, lane_y;
+  alignas(64) S pixel_x[shape::per_row * shape::lanes],
+      pixel_y[shape::rows * shape::lanes];  // centres, by block column and row
   int x0, y0, columns, rows;  // of the picture inside this tile
 
+  P x_of(int k) const { return load<P>(pixel_x + k % shape::per_row * shape::lanes); }
+  P y_of(int k) const { return load<P>(pixel_y + k / shape::per_row * shape::lanes); }
   S* at(int plane, int k) { return data + plane * pixels + k * shape::lanes; }
   const S* at(int plane, int k) const { return data + plane * pixels + k * shape::lanes; }
 
@@ -49,17 +51,11 @@ struct tile_state {
     y0 = (tile / b.tiles_x) * height;
     columns = std::min(width, b.width - x0);
     rows = std::min(height, b.height - y0);
-    for (int k = 0; k < blocks; ++k) {
-      block_x[k] = S(x0 + (k % shape::per_row) * shape::width);
-      block_y[k] = S(y0 + (k / shape::per_row) * shape::height);
-    }
-    S lx[shape::lanes], ly[shape::lanes];
-    for (int i = 0; i < shape::lanes; ++i) {
-      lx[i] = S(i % shape::width) + S(0.5);
-      ly[i] = S(i / shape::width) + S(0.5);
-    }
-    lane_x = load<P>(lx);
-    lane_y = load<P>(ly);
+    for (int j = 0; j < shape::rows; ++j)
+      for (int i = 0; i < shape::lanes; ++i) {
+        pixel_x[j * shape::lanes + i] = S(x0 + j * shape::width + i % shape::width) + S(0.5);
+        pixel_y[j * shape::lanes + i] = S(y0 + j * shape::height + i / shape::width) + S(0.5);
+      }
     for (int k = 0; k < blocks; ++k)
       for (int i = 0; i < shape::lanes; ++i) at(kT, k)[i] = S(1);
     if (columns == width && rows == height) return;
@@ -200,7 +196,7 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
       const int k = __builtin_ctzll(todo);
       const int n = chunk.list_block(k, count);
       if (n == 0) continue;
-      const P x = s.lane_x + P(s.block_x[k]), y = s.lane_y + P(s.block_y[k]), floor{S(kTransmittanceMin)};
+      const P x = s.x_of(k), y = s.y_of(k), floor{S(kTransmittanceMin)};
       P T = load<P>(s.at(state::kT, k)), colour[CH];
       for (int c = 0; c < CH; ++c) colour[c] = load<P>(s.at(state::kChannel + c, k));
       int i = 0;
@@ -292,7 +288,7 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
     while (todo) {
       const int k = __builtin_ctzll(todo);
       todo &= todo - 1;
-      const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
+      const P dx = s.x_of(k) - wide.mx, dy = s.y_of(k) - wide.my;
       P h = load<P>(s.at(state::kChannel, k)) * colour[0];
       for (int c = 1; c < CH; ++c) h = fma(load<P>(s.at(state::kChannel + c, k)), colour[c], h);
       P T = load<P>(s.at(state::kT, k)), R = load<P>(s.at(state::kRest, k)), weight;
@@ -316,18 +312,21 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
   }
 }
 
-// Adds up the instances of each visible Gaussian in fixed order and turns sums into dL/d(record).
-// g_records [rows][kRecord] must be zero for rows that are not visible.
+// Adds up the instances of each Gaussian in fixed order and turns sums into dL/d(record), zero where there are none.
 template <class S>
 void gather_sums(const S* records, const bins& b, const S* slots, S* g_records) {
-  parallel_ranges(int64_t(b.order.size()), 4096, [&](int64_t from, int64_t to) {
+  parallel_ranges(int64_t(b.slot_begin.size()) - 1, 4096, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
+      S* g = g_records + i * kRecord;
+      const uint32_t first = b.slot_begin[i], end = b.slot_begin[i + 1];
+      if (first == end) {
+        std::memset(g, 0, kRecord * sizeof(S));
+        continue;
+      }
       S sum[kSums] = {};
-      for (uint32_t k = b.slot_begin[i]; k < b.slot_begin[i + 1]; ++k)
+      for (uint32_t k = first; k < end; ++k)
         for (int j = 0; j < kSums; ++j) sum[j] += slots[int64_t(k) * kSums + j];
-      const S* r = records + int64_t(b.order[i]) * kRecord;
-      S* g = g_records + int64_t(b.order[i]) * kRecord;
-      record_gradient(r, sum, g);
+      record_gradient(records + i * kRecord, sum, g);
     }
   });
 }

@@ -27,7 +27,7 @@ void depth_tile(int tile, const scalar_of<P>* records, const scalar_of<P>* slope
     const depth_plane<P> plane{P(r[kDepth]), P(slope[0]), P(slope[1]), P(slope[2])};
     for (uint64_t todo = s.reach(r) & live; todo; todo &= todo - 1) {
       const int k = __builtin_ctzll(todo);
-      const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
+      const P dx = s.x_of(k) - wide.mx, dy = s.y_of(k) - wide.my;
       const P T = load<P>(s.at(state::kT, k));
       const P after = T - blend_weight(wide, dx, dy, T);
       middle_sums<P> sums{load<P>(s.at(kWeight, k)), load<P>(s.at(kMean, k)), load<P>(s.at(kSquares, k))};

@@ -37,7 +37,6 @@ void composite_normal(const S* records, const S* tangents, int64_t rows, const b
     composite_tile_tangent<P>(tile, records, tangents, b, background, weights, scratch);
     composite_tile_backward<P, 3, false>(tile, records, b, picture, transmittance, scratch, nullptr, s);
   });
-  std::memset(g_records, 0, size_t(rows) * kRecord * sizeof(S));
   gather_sums(records, b, s, g_records);
 }
 

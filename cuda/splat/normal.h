@@ -226,7 +226,7 @@ void composite_tile_tangent(int tile, const scalar_of<P>* records, const scalar_
     while (todo) {
       const int at = __builtin_ctzll(todo);
       todo &= todo - 1;
-      const P dx = s.lane_x + P(s.block_x[at]) - wide.mx, dy = s.lane_y + P(s.block_y[at]) - wide.my;
+      const P dx = s.x_of(at) - wide.mx, dy = s.y_of(at) - wide.my;
       P T = load<P>(s.at(state::kT, at)), Tdot = load<P>(s.at(kTdot, at)), u[3];
       for (int c = 0; c < 3; ++c) u[c] = load<P>(s.at(state::kChannel + c, at));
       blend_tangent(wide, dx, dy, k, colour, change, T, Tdot, u);
@@ -284,7 +284,7 @@ void composite_tile_moments(int tile, const scalar_of<P>* records, const bins& b
     while (todo) {
       const int k = __builtin_ctzll(todo);
       todo &= todo - 1;
-      const P dx = s.lane_x + P(s.block_x[k]) - wide.mx, dy = s.lane_y + P(s.block_y[k]) - wide.my;
+      const P dx = s.x_of(k) - wide.mx, dy = s.y_of(k) - wide.my;
       P T = load<P>(s.at(state::kT, k)), W[3], R[3], of[kMoments];
       for (int c = 0; c < 3; ++c) W[c] = load<P>(s.at(kWeight + c, k)), R[c] = load<P>(s.at(kStill + c, k));
       moments_of(blend_energy(wide, dx, dy, colour, W, T, R, sum + kMoments), dx, dy, of);
@@ -297,12 +297,12 @@ void composite_tile_moments(int tile, const scalar_of<P>* records, const bins& b
   }
 }
 
-// Adds up the instances of each visible Gaussian in fixed order: moments [rows][18], zero where not visible.
+// Adds up the instances of each Gaussian in fixed order: moments [rows][18], zero at first.
 template <class S>
 void gather_moments(const bins& b, const S* slots, S* moments) {
-  parallel_ranges(int64_t(b.order.size()), 4096, [&](int64_t from, int64_t to) {
+  parallel_ranges(int64_t(b.slot_begin.size()) - 1, 4096, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
-      S* sum = moments + int64_t(b.order[i]) * kDiagonalSums;
+      S* sum = moments + i * kDiagonalSums;
       for (uint32_t k = b.slot_begin[i]; k < b.slot_begin[i + 1]; ++k)
         for (int j = 0; j < kDiagonalSums; ++j) sum[j] += slots[int64_t(k) * kDiagonalSlot + j];
     }

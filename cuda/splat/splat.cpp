@@ -62,7 +62,6 @@ void composite_backward(const S* records, int64_t rows, const bins& b, int chann
         composite_tile_backward<P, 4, false>(tile, records, b, picture, transmittance, g_picture, g_transmittance, s);
     }
   });
-  std::memset(g_records, 0, size_t(rows) * kRecord * sizeof(S));
   gather_sums(records, b, s, g_records);
 }
 

@@ -281,8 +281,7 @@ RECON_HD blob<F> blob_from_splat(const F& mx, const F& my, const F& A, const F& 
 template <class F>
 RECON_HD mask_of<F> blob_alpha(const blob<F>& b, const F& dx, const F& dy, const F& transmittance, F& alpha) {
   using S = scalar_of<F>;
-  const F q = fma(dx, fma(b.A2, dx, b.B2 * dy), b.C2 * dy * dy);
-  const F e = b.lo - q;
+  const F e = fnma(dx, fma(b.A2, dx, b.B2 * dy), fnma(b.C2 * dy, dy, b.lo));
   alpha = exp2_near(e);
   return (e >= F(S(-kLog2Of255))) & (transmittance >= F(S(kTransmittanceMin)));
 }
@@ -305,12 +304,12 @@ RECON_HD F blend_backward(const blob<F>& b, const F& dx, const F& dy, const F& h
   const F zero{S(0)}, one{S(1)}, limit{S(kAlphaMax)};
   F raw;
   const auto counts = blob_alpha(b, dx, dy, transmittance, raw);
-  const F alpha = min(raw, limit);
-  weight = select(counts, alpha * transmittance, zero);
-  rest = rest - weight * h;
-  const F g_alpha = transmittance * h - rest * rcp(one - alpha);
+  const F alpha = select(counts, min(raw, limit), zero);
+  weight = alpha * transmittance;
+  const F own = weight * h;
+  rest = rest - own;
   transmittance = transmittance - weight;
-  return select(counts & (raw <= limit), g_alpha * alpha, zero);
+  return select(raw <= limit, fnma(rest, alpha * rcp(one - alpha), own), zero);
 }
 
 // Slopes of the lines on which q2 is smallest for given dx, and for given dy.
