@@ -248,8 +248,13 @@ class Problem(Protocol):
         With ``deferred``, a renderer that can may leave the last part of the backward pass to ``render.trace``
         (``trace.deferred`` is then true), so that an optimizer can fuse it with its update. On a GPU such a step may
         turn out to have drawn nothing, and must then change nothing; ``take_back(steps)`` of the optimizer is told.
-        With ``idle`` the optimizer says that numbers without a gradient keep their value and moments; then the same may
-        happen to a step that looks at rays, with no gradient anywhere.
+        With ``idle`` the optimizer says that numbers without a gradient keep their value and moments, or that it asks
+        whether the step ``counts``; then the same may happen to any step, with no gradient anywhere.
+        """
+        ...
+
+    def counts(self) -> Tensor | None:
+        """[1] bool on the GPU: whether the step that ``gradient`` was last asked for may change anything; None: it may.
         """
         ...
 

@@ -56,6 +56,7 @@ class BoundGaussiansField:
         self.settings = settings
         self.params = Params()
         self.faces = torch.zeros(0, 3, dtype=torch.int64)
+        self._placed: tuple[Tensor, Tensor, Tensor] | None = None  # see ``_faces_on``
         self.far = 0
         self.thin = 0.0
 
@@ -96,7 +97,7 @@ class BoundGaussiansField:
     def drawn(self) -> Gaussians:
         """The Gaussians, differentiable in the parameters."""
         p = self.params
-        faces = sent(self.faces, p.device)
+        faces, _ = self._faces_on(p.device)
         places = sent(torch.tensor(_PLACES[self.settings.per_face][0]), p.device)
 
         def posed(vertices: Tensor, turn: Tensor) -> Tensor:
@@ -121,8 +122,8 @@ class BoundGaussiansField:
     # ------------------------------------------------------------ what losses and meshers ask
 
     def surface_mesh(self) -> Mesh:
-        """The mesh as it is now, differentiable in the vertices; without the ball around."""
-        return Mesh(self.params["vertices"], self._near_faces().to(torch.int32))
+        """The mesh as it is now, differentiable in the vertices; without the ball around. Its faces are one tensor."""
+        return Mesh(self.params["vertices"], self._faces_on(self.params.device)[1])
 
     def mesh(self, t: float = 0.0) -> Mesh:
         """The mesh with colours at its vertices."""
@@ -135,6 +136,13 @@ class BoundGaussiansField:
             count = torch.zeros(len(vertices)).index_add_(0, faces.reshape(-1), torch.ones(faces.numel()))
             whole = Mesh(vertices, faces.to(torch.int32), colours=(total / count.clamp_min(1)[:, None]).clamp(0, 1))
             return whole.select(torch.ones(len(faces), dtype=torch.bool))
+
+    def _faces_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """All faces, and those of the surface as int32; sent to a device once."""
+        if self._placed is None or self._placed[0] is not self.faces or self._placed[1].device != device:
+            near = self._near_faces().to(torch.int32)
+            self._placed = self.faces, sent(self.faces, device), sent(near, device)
+        return self._placed[1:]
 
     def _near_faces(self) -> Tensor:
         return self.faces[: len(self.faces) - self.far]

@@ -129,6 +129,9 @@ class PointsProblem:
         loss.backward()
         return float(loss.detach())
 
+    def counts(self) -> None:
+        return None
+
     def least_squares(self, views: int = 0, curved: int = 0, tested: int = 0, batches: int = 1) -> Any:
         raise NotImplementedError("points are compared by first-order optimizers only")
 

@@ -157,6 +157,10 @@ class FitProblem:
         able = idle and getattr(self.field, "row_by_row", False) and has_room(self.seen.rays.origin)
         return self.room.opened() if able else nullcontext()
 
+    def counts(self) -> torch.Tensor | None:
+        """Whether this step had enough room for its lists, see the Problem protocol."""
+        return self.room.enough()
+
     def gradient(self, deferred: bool = False, idle: bool = False) -> float:
         """Backward of all losses of one view; the loss, on a GPU that of the step before (see ``Late``)."""
         self.seen = seen = self.observe()
@@ -189,7 +193,7 @@ class FitProblem:
         for i, term in enumerate(self._pointed.values()):
             generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
             loss = loss + term.weight * term.of_points(self.field, generator)
-        enough = self.room.enough() if idle else None
+        enough = self.counts() if idle else None
         if enough is not None:  # else no number gets a gradient
             loss = loss * enough[0]
         loss.backward()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from recon.ops.gather import rows_of
 from recon.ops.one_thread import one_thread
@@ -27,11 +28,22 @@ class NormalConsistency:
         if surface is None:
             return torch.zeros(())
         mesh = surface()
-        faces = mesh.faces.long().to(mesh.vertices.device)
-        pairs = face_pairs(faces)
+        faces, pairs = _known(mesh.faces)
         if not len(pairs):
             return torch.zeros((), device=mesh.vertices.device)
         return one_thread(lambda v: _bend(v, faces, pairs), mesh.vertices)
+
+
+_pairs = WeakTensorKeyDictionary()  # of faces that are there for longer than a step
+
+
+def _known(faces: Tensor) -> tuple[Tensor, Tensor]:
+    """The faces as int64, and ``face_pairs`` of them, for whose number a GPU is waited for once."""
+    found: tuple[Tensor, Tensor] | None = _pairs.get(faces)
+    if found is None:
+        found = faces.long(), face_pairs(faces.long())
+        _pairs[faces] = found
+    return found
 
 
 def face_pairs(faces: Tensor) -> Tensor:

@@ -45,12 +45,13 @@ def _check_rows(rows: Tensor | None, count: int, on: torch.device) -> tuple[Tens
 
 def adam_many_(params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[Tensor], vs: Sequence[Tensor], *,
                lr: Sequence[float | Tensor], step: int, beta1: float = 0.9, beta2: float = 0.999,
-               eps: float = 1e-15, rows: Tensor | None = None) -> int | Tensor:
+               eps: float = 1e-15, rows: Tensor | None = None, counts: Tensor | None = None) -> int | Tensor:
     """One Adam step on several parameters [n, ...] float32, in place together with their moments; see ``adam_``.
 
     ``lr`` holds a number or a tensor [n] (one rate per row) for every parameter. With ``rows`` all parameters must
-    have the same n. Returns the number of chosen rows that were skipped, summed over the parameters (on CUDA a tensor
-    [1], so that nobody waits for it).
+    have the same n. Where ``counts`` [1] bool (on CUDA, in place of ``rows``) is false, nothing changes. Returns
+    the number of chosen rows that were skipped, summed over the parameters (on CUDA a tensor [1], so that nobody waits
+    for it).
     """
     if not len(params) == len(grads) == len(ms) == len(vs) == len(lr):
         raise ValueError("params, grads, ms, vs and lr must have the same length, got "
@@ -73,6 +74,8 @@ def adam_many_(params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[T
         rate, per_row = _check_rate(f"lr{label}", param_lr, len(param), on)
         rates.append(rate)
         row_rates.append(per_row)
+    if counts is not None and (rows is not None or on.type != "cuda"):
+        raise ValueError("counts is for CUDA, and not for chosen rows")
     mask, ids = _check_rows(rows, len(params[0]) if params else 0, on)
     # Kernels write behind autograd's back: say so, or a later backward would use overwritten values unnoticed.
     module = cuda.kernels_for(params[0]) if params else None
@@ -82,7 +85,7 @@ def adam_many_(params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[T
         if module is None:
             skipped = int(native.adam_many(*plain, step, beta1, beta2, eps, mask, ids))
         else:
-            skipped = adam_many_cuda(module, *plain, step, beta1, beta2, eps, mask, ids)
+            skipped = adam_many_cuda(module, *plain, step, beta1, beta2, eps, mask, ids, counts)
     torch.autograd.graph.increment_version([*params, *ms, *vs])
     return skipped
 

@@ -13,7 +13,8 @@ from recon.ops import cuda
 
 def adam_many(module: Any, params: Sequence[Tensor], grads: Sequence[Tensor], ms: Sequence[Tensor],
               vs: Sequence[Tensor], rates: Sequence[float], row_rates: Sequence[Tensor | None], step: int,
-              beta1: float, beta2: float, eps: float, mask: Tensor | None, ids: Tensor | None) -> Tensor:
+              beta1: float, beta2: float, eps: float, mask: Tensor | None, ids: Tensor | None,
+              counts: Tensor | None = None) -> Tensor:
     """One step in place; returns [1] int32 on the device, the rows skipped. Arguments as in ``recon.ops.adam``."""
     if not params:
         return torch.zeros(1, dtype=torch.int32)
@@ -26,6 +27,8 @@ def adam_many(module: Any, params: Sequence[Tensor], grads: Sequence[Tensor], ms
     for param, grad, m, v, rate, per_row in zip(params, grads, ms, vs, rates, row_rates):
         if param.numel() == 0:
             continue
+        if counts is not None:
+            active = counts.to(torch.uint8).expand(len(param)).contiguous()
         module.adam(param, grad, m, v, rate, cuda.none(device) if per_row is None else per_row, step, beta1, beta2,
                     eps, active, cuda.scratch(param, len(param)), skipped, cuda.stream(device))
     return skipped

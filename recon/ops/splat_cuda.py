@@ -79,8 +79,9 @@ class SplatKernels:
         m.splat_sort_by_tile(records, width, height, lists.order, lists.begin, *lists.arrays(),
                              cuda.scratch(records, m.splat_tile_scratch(entries)), stream)
         enough = None if taken is None else taken.enough()
-        if enough is not None:  # else nothing counts as drawn
-            records[:, _RADIUS].mul_(enough)
+        if enough is not None:  # else nothing counts as drawn, for the projection's backward pass too, which saved them
+            with torch.autograd._unsafe_preserve_version_counter(records):
+                records[:, _RADIUS].mul_(enough)
 
     def composite(self, lists: Lists, records: Tensor, width: int, height: int, background: Tensor, picture: Tensor,
                   transmittance: Tensor) -> None:

@@ -55,7 +55,8 @@ class Adam:
 
     def step(self, problem: Problem) -> float:
         s, params = self.settings, self.field.params
-        loss = problem.gradient(deferred=s.sparse)
+        loss = problem.gradient(deferred=s.sparse, idle=not s.sparse)
+        counts = problem.counts() if not s.sparse and params.device.type == "cuda" else None
         self.count += 1
         share = problem.step / max(self.total_steps, 1)
         names = [n for n in params if n in s.rates and params[n].numel()]
@@ -72,7 +73,7 @@ class Adam:
                 [params[n].detach() for n in moved], [params[n].grad for n in moved],
                 [moments[n][0] for n in moved], [moments[n][1] for n in moved], lr=[rates[n] for n in moved],
                 step=self.count, beta1=s.beta1, beta2=s.beta2, eps=s.eps,
-                rows=None if visible is None else visible.view(torch.uint8),
+                rows=None if visible is None else visible.view(torch.uint8), counts=counts,
             )
         params.clear_gradients()
         return loss

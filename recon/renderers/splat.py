@@ -141,6 +141,7 @@ class SplatRenderer:
     poseable: ClassVar[bool] = True
     on_cuda: ClassVar[tuple[str, ...]] = ("recon", "gsplat")
     linear_on_cuda: ClassVar[bool] = True
+    room_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",), drop: Drop | None = None) -> Render:
