@@ -28,6 +28,40 @@ RECON_HD blob<S> blob_of(const S* r) {
   return blob_from_splat(r[kMx], r[kMy], r[kA], r[kB], r[kC], r[kLog2Opacity]);
 }
 
+// Which blocks of a tile have a pixel centre inside the ellipse of a Gaussian at mx, my, pixels from the tile's corner. Per
+// row of blocks, the extent of ellipse and strip in x gives a run of blocks; a hair generous, the pixel test decides.
+template <class F, class SHAPE>
+struct block_reach {
+  using S = scalar_of<F>;
+  F mx, my, B, det, ta, inverse_a, hy, extreme;  // extreme: y where x is largest
+  mask_of<F> exact;  // false: rounding lost the ellipse
+
+  RECON_HD block_reach(const F& mx, const F& my, const F& A, const F& B, const F& C, const F& log2_opacity)
+      : mx(mx), my(my), B(B), det(A * C - B * B), exact(det > F(S(0))) {
+    const F t = fma(log2_opacity + F(S(kLog2Of255)), F(S(2 * kLn2 * 1.0001)), F(S(1e-4)));
+    const F scale = t / det;
+    ta = t * A;
+    inverse_a = F(S(1)) / A;
+    hy = sqrt(scale * A) + F(S(kSlack));
+    extreme = -(B / C) * sqrt(scale * C);
+  }
+
+  // Blocks [first, end) of row i, as numbers in [0, 8] that are to be rounded down.
+  RECON_HD void row(int i, F& first, F& end) const {
+    constexpr float across = 1.0f / SHAPE::width;
+    const F zero{S(0)}, most{S(SHAPE::per_row)};
+    const F low = max(F(S(i * SHAPE::height) + S(0.5)) - my, -hy);
+    const F high = min(F(S((i + 1) * SHAPE::height) - S(0.5)) - my, hy);
+    const F ur = min(max(extreme, low), high), ul = min(max(-extreme, low), high);
+    const F right = fma(sqrt(max(ta - det * ur * ur, zero)) - B * ur, inverse_a, mx + F(S(kSlack)));
+    const F left = fnma(sqrt(max(ta - det * ul * ul, zero)) + B * ul, inverse_a, mx - F(S(kSlack)));
+    first = min(max(fma(left, F(S(across)), F(S(0.5f * across))), zero), most);
+    end = max(min(fma(right, F(S(across)), F(S(1.0f - 0.5f * across))), most), first);
+    first = select(exact, first, zero);
+    end = select(exact, select(low <= high, end, first), most);
+  }
+};
+
 template <class P, int CH>
 struct tile_state {
   using S = scalar_of<P>;
@@ -95,32 +129,15 @@ struct tile_state {
     });
   }
 
-  // Blocks with a pixel centre inside the ellipse, as bits row by row; a hair generous, the pixel test decides. Per row
-  // of blocks, the extent of ellipse and strip in x gives a run of blocks. Plain loops of eight: the compiler's lanes.
+  // Blocks with a pixel centre inside the ellipse, as bits row by row.
   uint64_t reach(const S* r) const {
-    const float A = float(r[kA]), B = float(r[kB]), C = float(r[kC]);
-    const float mx = float(r[kMx]) - float(x0), my = float(r[kMy]) - float(y0);
-    const float det = A * C - B * B, t = reach_of(float(r[kLog2Opacity]));
-    if (!(det > 0)) return ~uint64_t(0);
-    constexpr float across = 1.0f / shape::width;
-    constexpr int n = shape::rows;
-    const float scale = t / det, hx = std::sqrt(scale * C), hy = std::sqrt(scale * A) + kSlack;
-    const float extreme = -B / C * hx, ta = t * A, inverse_a = 1.0f / A;  // extreme: y where x is largest
-    int32_t from[n], to[n];
-    for (int i = 0; i < n; ++i) {
-      const float low = std::max(float(i * shape::height) + 0.5f - my, -hy);
-      const float high = std::min(float(i * shape::height + shape::height) - 0.5f - my, hy);
-      const float ur = std::min(std::max(extreme, low), high), ul = std::min(std::max(-extreme, low), high);
-      const float right = mx + (std::sqrt(std::max(ta - det * ur * ur, 0.0f)) - B * ur) * inverse_a + kSlack;
-      const float left = mx - (std::sqrt(std::max(ta - det * ul * ul, 0.0f)) + B * ul) * inverse_a - kSlack;
-      const float first = left * across + 0.5f * across, end = right * across + (1.0f - 0.5f * across);
-      from[i] = int32_t(first > 0.0f ? std::min(first, 8.0f) : 0.0f);
-      to[i] = low <= high ? std::max(int32_t(end > 0.0f ? std::min(end, 8.0f) : 0.0f), from[i]) : from[i];
+    const block_reach<S, shape> of(r[kMx] - S(x0), r[kMy] - S(y0), r[kA], r[kB], r[kC], r[kLog2Opacity]);
+    uint64_t mask = 0;
+    for (int i = 0; i < shape::rows; ++i) {
+      S first, end;
+      of.row(i, first, end);
+      mask |= uint64_t((1u << int(end)) - (1u << int(first))) << (8 * i);
     }
-    uint8_t bits[n];
-    for (int i = 0; i < n; ++i) bits[i] = uint8_t((1 << to[i]) - (1 << from[i]));
-    uint64_t mask;
-    std::memcpy(&mask, bits, sizeof mask);
     return mask;
   }
 };
@@ -135,8 +152,46 @@ struct tile_chunk {
     S channel[4];
   };
   alignas(64) entry entries[most];
+  alignas(64) S ellipse[6][most];  // mx, my from the tile's corner, A, B, C, log2(opacity)
   alignas(64) uint32_t mask[2][most + 16];  // block masks, low and high half
   alignas(64) uint32_t list[most + 16];
+
+  // bits |= ones from first to end, moved up.
+  static void add_run(const P& first, const P& end, int up, uint32_t* bits) {
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<P, p16>) {
+      const auto below = [](__m512 x) { return _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_cvttps_epi32(x)); };
+      const __m512i run = _mm512_sub_epi32(below(end.v), below(first.v));
+      _mm512_store_si512(bits, _mm512_or_si512(_mm512_load_si512(bits), _mm512_slli_epi32(run, up)));
+      return;
+    }
+#endif
+    S from[traits<P>::lanes], to[traits<P>::lanes];
+    store(from, first);
+    store(to, end);
+    for (int l = 0; l < traits<P>::lanes; ++l) bits[l] |= ((1u << int(to[l])) - (1u << int(from[l]))) << up;
+  }
+
+  // Fills the masks of `count` entries, lanes over entries; only with blocks of `live`.
+  void find_blocks(int count, uint64_t live) {
+    constexpr int L = traits<P>::lanes;
+    using shape = block_shape<P>;
+    for (int at = 0; at < count; at += L) {
+      const auto of = [&](int i) { return load<P>(ellipse[i] + at); };
+      const block_reach<P, shape> reach(of(0), of(1), of(2), of(3), of(4), of(5));
+      for (int half = 0; half < 2; ++half) {
+        alignas(64) uint32_t bits[L] = {};
+        for (int i = 0; i < 4; ++i) {
+          P first, end;
+          reach.row(4 * half + i, first, end);
+          add_run(first, end, 8 * i, bits);
+        }
+        const uint32_t wanted = uint32_t(live >> (32 * half));
+        for (int l = 0; l < L; ++l) mask[half][at + l] = bits[l] & wanted;
+      }
+    }
+    for (int i = count; i < (count + 15) / 16 * 16; ++i) mask[0][i] = mask[1][i] = 0;
+  }
 
   // Entries of this chunk that reach block k, front to back -> list; returns how many.
   int list_block(int k, int count) {
@@ -187,11 +242,10 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
       auto& entry = chunk.entries[i];
       entry.shape = blob_of(r);
       for (int c = 0; c < CH; ++c) entry.channel[c] = r[kRed + c];
-      const uint64_t reached = s.reach(r) & live;
-      chunk.mask[0][i] = uint32_t(reached);
-      chunk.mask[1][i] = uint32_t(reached >> 32);
+      const S ellipse[6] = {r[kMx] - S(s.x0), r[kMy] - S(s.y0), r[kA], r[kB], r[kC], r[kLog2Opacity]};
+      for (int j = 0; j < 6; ++j) chunk.ellipse[j][i] = ellipse[j];
     }
-    for (int i = count; i < (count + 15) / 16 * 16; ++i) chunk.mask[0][i] = chunk.mask[1][i] = 0;
+    chunk.find_blocks(count, live);
     for (uint64_t todo = live; todo; todo &= todo - 1) {
       const int k = __builtin_ctzll(todo);
       const int n = chunk.list_block(k, count);
