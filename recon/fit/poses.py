@@ -21,6 +21,7 @@ from torch import Tensor
 from recon.errors import InputError
 from recon.fit.corrected_picture import CorrectedPicture
 from recon.fit.system import PoseRefinement
+from recon.ops import cuda
 from recon.protocols import Poseable
 from recon.types import Camera, Observation, Similarity, View
 from recon.types.similarity import similarity_between
@@ -42,32 +43,56 @@ def twist(xi: Tensor) -> Tensor:
 
 
 class Poses:
-    """Poses of the fitted views, and how they are refined. State: [views, 4, 4] world_from_camera, float64."""
+    """Poses of the fitted views, and how they are refined. State: [views, 4, 4] world_from_camera, float64.
+
+    They live on the processor. What a step on a GPU found out of a pose is read when its view is next looked at, or all
+    are asked for, which is usually steps later: then nobody waits for it.
+    """
 
     def __init__(self, settings: PoseRefinement, views: Sequence[View], radius: float,
                  given: Tensor | None = None) -> None:
         self.settings, self.radius = settings, radius
         self.given = torch.stack([v.camera.world_from_camera for v in views]) if given is None else given
-        self.current = self.given.clone()
+        self._known = self.given.clone()
+        self._coming: dict[int, Callable[[], Tensor]] = {}  # [6, 7] of views: gradient and curvature, on their way
         self.steps = 0  # Gauss-Newton steps made; of this process
 
     def camera(self, index: int, camera: Camera) -> Camera:
         """``camera`` of view ``index`` at its present pose."""
-        return replace(camera, world_from_camera=self.current[index])
+        self._arrived(index)
+        return replace(camera, world_from_camera=self._known[index])
+
+    @property
+    def current(self) -> Tensor:
+        """[views, 4, 4] the poses; may be written to. Waits for a GPU."""
+        for index in list(self._coming):
+            self._arrived(index)
+        return self._known
+
+    @current.setter
+    def current(self, poses: Tensor) -> None:
+        self._known, self._coming = poses, {}
+
+    def _arrived(self, index: int) -> None:
+        if index in self._coming:
+            g, H = self._coming.pop(index)().double().split([1, 6], dim=1)
+            self.move(index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g[:, 0])))
 
     def move(self, index: int, xi: Tensor) -> None:
         """Moves a camera by a twist [6] in its own axes: world_from_camera @ twist(xi)."""
-        moved = self.current[index] @ twist(xi)
+        moved = self._known[index] @ twist(xi)
         u, _, v = torch.linalg.svd(moved[:3, :3])  # rounding must not add up
         moved[:3, :3] = u @ v
-        self.current[index] = moved
+        self._known[index] = moved
 
     def kept(self, index: int) -> Callable[[], None]:
         """The pose of view ``index`` as it is now: what comes back restores it."""
-        before = self.current[index].clone()
+        self._arrived(index)
+        before = self._known[index].clone()
 
         def restore() -> None:
-            self.current[index] = before
+            self._coming.pop(index, None)
+            self._known[index] = before
 
         return restore
 
@@ -77,16 +102,14 @@ class Poses:
         return s.begin <= share < s.until and (step // views) % s.every == 0
 
     def refine(self, problem: Any, seen: Observation) -> None:
-        """One Gauss-Newton step on the pose of ``seen``; all else stands still. A GPU is waited for: cameras live on
-        the processor."""
+        """One Gauss-Newton step on the pose of ``seen``; all else stands still."""
         picture: Any = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
         if problem.exposure is not None:
             picture = CorrectedPicture(picture, problem.exposure.maps[seen.index])
         error, weights = huber(picture.picture, seen)
         columns = picture.camera_columns().flatten(1)
         g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T
-        g, H = g.cpu().double(), H.cpu().double()
-        self.move(seen.index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g)))
+        self._coming[seen.index] = cuda.to_host(torch.cat([g[:, None], H], dim=1))
         self.steps += 1
 
     def limited(self, xi: Tensor) -> Tensor:

@@ -177,6 +177,9 @@ class FitProblem:
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
         shown = seen.camera if seen.rays is None else seen.rays
         with self._lists(deferred, idle):
+            if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
+                self.poses.refine(self, seen)  # in the same room as the picture: both count, or neither
+                self.passes.count += 1
             render = draw(self.field, shown, background=seen.background, want=self._want, **more)
         self.render = render
         if self.exposure is not None:
@@ -199,7 +202,4 @@ class FitProblem:
         loss.backward()
         if self.exposure is not None:
             self.exposure.step(seen.index, self.step)
-        if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
-            self.poses.refine(self, seen)
-            self.passes.count += 1
         return self._loss.take(loss.detach())

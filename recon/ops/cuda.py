@@ -87,21 +87,27 @@ def stream(device: torch.device) -> int:
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
 
 
-def start_copy(tensor: Tensor) -> Callable[[], float]:
-    """Sends a single number towards the host; the function that comes back waits for it, a step later for nothing."""
+def to_host(tensor: Tensor) -> Callable[[], Tensor]:
+    """Sends numbers towards the host; the function that comes back waits for them, a step later for nothing."""
     if tensor.device.type != "cuda":
-        value = float(tensor)
-        return lambda: value
-    host = torch.empty(1, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor.detach().reshape(1), non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record()
+        return lambda: tensor
+    with torch.cuda.device(tensor.device):
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor.detach(), non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
 
-    def read() -> float:
+    def read() -> Tensor:
         arrived.synchronize()
-        return float(host)
+        return host
 
     return read
+
+
+def start_copy(tensor: Tensor) -> Callable[[], float]:
+    """``to_host`` of a single number."""
+    read = to_host(tensor.detach().clone() if tensor.device.type == "cpu" else tensor)
+    return lambda: float(read())
 
 
 class Late:

@@ -89,7 +89,7 @@ def gpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(cuda, "kernels_for", lambda t: InsideOut(executor) if isinstance(t, Pretended) else None)
     monkeypatch.setattr(cuda, "stream", lambda device: 0)
     monkeypatch.setenv("RECON_CUDA_BACKEND", "recon")  # no other takes its place
-    monkeypatch.setattr(cuda, "start_copy", arrived)
+    monkeypatch.setattr(cuda, "to_host", arrived)
     monkeypatch.setattr(mcmc, "normals", lambda shape, seed, device: torch.randn(
         shape, generator=torch.Generator().manual_seed(seed)).to(device, non_blocking=True))
     cuda.none.cache_clear()

@@ -220,14 +220,18 @@ def test_photos_are_corrected_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.usefixtures("gpu")
-def test_exposure_waits_for_nothing() -> None:
+@pytest.mark.parametrize("system", [_with_exposure(), _with_poses()], ids=["exposure", "poses"])
+def test_correcting_photos_waits_for_nothing(system: System) -> None:
     with pretended_gpu():
-        fit = Fit(tiny_capture(), replace(_with_exposure(), strategies={}), device=CUDA)
+        fit = Fit(tiny_capture(), replace(system, strategies={}), device=CUDA)
         fit.advance()
         before = len(WAITS)
         for _ in range(8):
             fit.advance()
         assert WAITS[before:] == []
+        if fit.problem.poses is not None:
+            assert fit.problem.poses.steps > 3
+            assert len(fit.problem.poses._coming) > 1  # of views that were not looked at again
 
 
 @pytest.mark.usefixtures("gpu")

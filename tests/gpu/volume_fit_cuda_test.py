@@ -176,7 +176,7 @@ def test_a_volume_is_fitted_by_the_stand_ins(method: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(cuda, "kernels_for", lambda t: stand_in if isinstance(t, Pretended) else None)
     monkeypatch.setattr(cuda, "backends", lambda: ("nerfacc", "tinycudann"))
     monkeypatch.setattr(cuda, "stream", lambda device: 0)
-    monkeypatch.setattr(cuda, "start_copy", arrived)
+    monkeypatch.setattr(cuda, "to_host", arrived)
     cuda.none.cache_clear()
     system, capture = _system(method), tiny_capture(holdout=8)
     cpu = _finished(Fit(capture, system))
