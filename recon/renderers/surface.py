@@ -145,7 +145,7 @@ class SurfaceRenderer:
             bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - heavy.of(gradient)
             trace.bends = Counted(bends, heavy.counted())
         if "distance" in want:
-            points = max(len(u) // 4, 1024) if counted is None else max(4 * len(rays), 1024)
+            points = max(4 * len(rays) if draws.apart else len(u) // 4, 1024)
             at, true = field.known_distances(points, draws.next())
             at, true = sent(at, u.device), sent(true, u.device)
             if len(at):

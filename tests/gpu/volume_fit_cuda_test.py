@@ -35,12 +35,13 @@ from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
+from recon.types import Capture
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
                                 reason="needs the executor, and whole fits take minutes under the sanitizer")
 
 METHODS = ("dvgo", "tensorf_cp", "ngp", "strivec", "tilted_tensorf", "pynerf_dvgo", "rbf_dvgo", "neus",
-           "volsdf")
+           "volsdf", "neus of a mesh")  # the last: of a surface that is known
 LISTS = ("samples", "coloured samples", "samples in front", "samples on the surface")
 MEASURED = ("rbf_dvgo", "neus")  # a picture takes seconds on the executor
 STEPS = 6
@@ -59,8 +60,22 @@ def _small(field: Any) -> Any:
     return replace(field, **changed)
 
 
+class Ball:
+    """A surface that is known."""
+
+    def distance(self, x_world: torch.Tensor) -> torch.Tensor:
+        return x_world.norm(dim=1) - 0.3
+
+    def points(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        return 0.3 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+
+
+def _capture(method: str) -> Capture:
+    return replace(tiny_capture(holdout=8), surface=Ball() if method.endswith("of a mesh") else None)
+
+
 def _system(method: str, rays: int = 64) -> System:
-    base = load(method, "fast")
+    base = load(method.partition(" of ")[0], "fast")
     losses = dict(base.losses)
     strategies = dict(base.strategies)
     if method == "dvgo":
@@ -87,7 +102,7 @@ def test_steps_on_a_gpu_wait_for_nothing_and_agree_with_the_processor(
     method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(surface._Draws, "where", ("cpu", "cuda"))  # the same random numbers on both
-    system, capture = _system(method), tiny_capture(holdout=8)
+    system, capture = _system(method), _capture(method)
     on_cpu = Fit(capture, system)
     cpu, waits = _finished(on_cpu), []
     with pretended_gpu():
@@ -108,6 +123,8 @@ def test_steps_on_a_gpu_wait_for_nothing_and_agree_with_the_processor(
             assert abs(again.evaluate().psnr - on_cpu.evaluate().psnr) < 0.05
     assert waits
     assert not any(waits), waits
+    misses = getattr(again.problem.render.trace, "misses", torch.zeros(0))
+    assert (len(misses) > 0) == (method == "neus of a mesh")
     for name, tensor in params.items():
         assert not isinstance(tensor, Pretended)
         assert tensor.shape == cpu[name].shape
@@ -115,12 +132,13 @@ def test_steps_on_a_gpu_wait_for_nothing_and_agree_with_the_processor(
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("method", ["dvgo", "ngp", "pynerf_ngp", "tilted_tensorf_cp", "rbf_dvgo", "neus"])
+@pytest.mark.parametrize("method", ["dvgo", "ngp", "pynerf_ngp", "tilted_tensorf_cp", "rbf_dvgo", "neus",
+                                    "neus of a mesh"])
 def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkeypatch: pytest.MonkeyPatch,
                                                              tmp_path: Path) -> None:
     monkeypatch.setattr(room, "_UNIT", 1)
     monkeypatch.setattr(room, "MARGIN", 1.0)  # so that there is too little again and again
-    system, capture, results = _system(method, rays=12), tiny_capture(holdout=8), []
+    system, capture, results = _system(method, rays=12), _capture(method), []
     for size, saving in ((1000, False), (2, method == "neus"), (0, False)):  # settles each step where it saves
         with pretended_gpu():
             fit = Fit(capture, system, device=CUDA, folder=tmp_path if saving else None)
