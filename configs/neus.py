@@ -14,6 +14,8 @@ from recon.fit.system import System
 from recon.losses.absolute import AbsoluteError
 from recon.losses.curvature import Curvature
 from recon.losses.eikonal import Eikonal
+from recon.losses.empty_space import EmptySpace
+from recon.losses.silhouette import Silhouette
 from recon.losses.surface_points import SurfacePoints
 from recon.losses.true_distance import TrueDistance
 from recon.optim.schedule import Schedule
@@ -34,8 +36,8 @@ _BASE = System(
     field=DistanceGridSettings(),
     renderer=SurfaceRenderer(law="logistic", far=10.0),
     sampler=RandomPixels(rays=2048),
-    losses={"colour": AbsoluteError(), "eikonal": Eikonal(0.3), "curvature": Curvature(),
-            "distance": TrueDistance(), "points": SurfacePoints()},
+    losses={"colour": AbsoluteError(), "silhouette": Silhouette(), "eikonal": Eikonal(0.3), "curvature": Curvature(),
+            "distance": TrueDistance(), "points": SurfacePoints(), "empty": EmptySpace()},
     optimizer=TouchedAdamSettings(eps=1e-9, rates={
         "distance": Schedule(2e-2, 1e-3),
         "table": Schedule(2e-2, 1e-3),

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, grid_sample, pad
+from torch.nn.functional import avg_pool3d, grid_sample, max_pool3d, pad
 
 from recon.fields.parts.quantise import check_cells, quantised
 from recon.fields.parts.region import Region, region_of, region_of_points
@@ -73,6 +73,7 @@ class DistanceGridField(VolumeField):
         check_cells(settings.quantise)
         self.width, self.turn = 1.0, 1.0
         self.allowed = self.region.occupied
+        self._rim: tuple[Tensor, Tensor] | None = None  # allowed cells, and the others that touch them
         self.surface: TrueSurface | None = None
         self.points = torch.zeros(0, 3)  # of the capture, world
         self.open = _OPEN  # share of the shell that holds cameras
@@ -167,25 +168,22 @@ class DistanceGridField(VolumeField):
     def _guess(self, capture: Capture) -> Callable[[Tensor], Tensor] | None:
         """The surface that points and masks suggest, None without either."""
         low, high = self.region.low, self.region.high
+        if capture.surface is not None:
+            return None
+        if not bool(self.allowed.all()):
+            # Where masks carve, points are no help: outlines leave little open, and few points make a ragged start.
+            cell = (torch.tensor(self.region.extent) / torch.tensor(self.allowed.shape)).mean()
+
+            def hull(u: Tensor) -> Tensor:  # allowed cells reach one beyond it
+                return distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), self.world(u)) + cell
+
+            return hull
         x = self.points
         x = x[((x > torch.tensor(low)) & (x < torch.tensor(high))).all(1)]
-        carved = not bool(self.allowed.all())
-        start = PointStart(capture, x, carved) if len(x) >= ENOUGH else None
-        if capture.surface is not None or (start is None and not carved):
+        if len(x) < ENOUGH:
             return None
-
-        def wanted(u: Tensor) -> Tensor:
-            at = self.world(u)
-            found = None if start is None else start.distance(at)
-            if carved:
-                # allowed cells reach one beyond the hull
-                cell = (torch.tensor(self.region.extent) / torch.tensor(self.allowed.shape)).mean()
-                hull = distance_from_cells(self.allowed, torch.tensor(low), torch.tensor(high), at) + cell
-                return hull if found is None else torch.maximum(found, hull)
-            assert found is not None
-            return self._walled(found, u)
-
-        return wanted
+        start = PointStart(capture, x)
+        return lambda u: self._walled(start.distance(self.world(u)), u)
 
     def _laid_out(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
         """Values whose sum is ``distance`` (unit coordinates [n, 3] -> [n]) at the nodes of the coarser grids."""
@@ -256,11 +254,26 @@ class DistanceGridField(VolumeField):
         return low + ((u - 0.5) * (1 + self.region.margin) + 0.5) * sides
 
     def surface_points(self, count: int, generator: torch.Generator) -> Tensor:
-        """Unit coordinates [m, 3] of some of the capture's points in the inner box."""
+        """Unit coordinates [m, 3] of some of the capture's points in the inner box, without those outside of masks."""
         if not len(self.points):
             return torch.zeros(0, 3, device=self.params.device)
         u = self.unit(self.points[torch.randint(len(self.points), (count,), generator=generator)])
-        return sent(u[self.inner(u)].contiguous(), self.params.device)
+        u = u[self.inner(u)]
+        size = torch.tensor(self.allowed.shape)
+        cell = (u * size).long().minimum(size - 1)
+        return sent(u[self.allowed[tuple(cell.T)]].contiguous(), self.params.device)
+
+    def empty_points(self, count: int, generator: torch.Generator) -> Tensor:
+        """Unit coordinates [m, 3] of random points in cells just outside of the allowed ones; none without masks."""
+        if self._rim is None or self._rim[0] is not self.allowed:
+            grown = max_pool3d(self.allowed[None, None].float(), 3, 1, 1)[0, 0] > 0
+            self._rim = self.allowed, (grown & ~self.allowed).nonzero()
+        rim = self._rim[1]
+        if not len(rim):
+            return torch.zeros(0, 3, device=self.params.device)
+        cell = rim[torch.randint(len(rim), (count,), generator=generator)]
+        u = (cell + torch.rand(count, 3, generator=generator)) / torch.tensor(self.allowed.shape)
+        return sent(u.float().contiguous(), self.params.device)
 
     def distance(self, x_world: Tensor) -> Tensor:
         """[n] signed distance in the inner box; cut to the photos' visual hull, where there is one."""

@@ -82,10 +82,9 @@ class Observations:
             self._bytes -= self._kept.pop(index)[2]
         seen = self._observe(index, scale, self.background)
         if seen.target.dtype != torch.uint8:
-            seen = Observation(seen.camera, (seen.target * 255).round().to(torch.uint8), seen.mask, seen.background,
-                               seen.index)
+            seen = replace(seen, target=(seen.target * 255).round().to(torch.uint8))
         seen = seen.to(self.device)
-        size = seen.target.numel() + (0 if seen.mask is None else seen.mask.numel())
+        size = seen.target.numel() + sum(t.numel() for t in (seen.mask, seen.alpha) if t is not None)
         while self._kept and self._bytes + size > self._memory:
             self._bytes -= self._kept.popitem(last=False)[1][2]
         if size <= self._memory:
@@ -109,7 +108,8 @@ class Observations:
         alpha = photo.alpha
         if self.masks == "object" and photo.mask is not None:
             alpha = photo.mask if alpha is None else torch.minimum(alpha, photo.mask)
-        return Observation(camera, over(photo.rgb, alpha, background), mask, background, index)
+        return Observation(camera, over(photo.rgb, alpha, background), mask, background, index,
+                           alpha=alpha if self.random_background else None)
 
 
 def over(rgb: Tensor, alpha: Tensor | None, background: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class RandomPixels:
             background = torch.rand(3, generator=generator)
         camera = None
         order = torch.randperm(total, generator=generator)  # neighbours of a patch come from different views
-        colours, origins, directions, widths, masks = [], [], [], [], []
+        colours, origins, directions, widths, masks, alphas = [], [], [], [], [], []
         for i, index in enumerate(chosen):
             taken = total * (i + 1) // count - total * i // count
             seen = observations.over(index, scale, background)
@@ -50,6 +50,7 @@ class RandomPixels:
             directions.append(direction.float())
             widths.append(torch.full((taken,), float((seen.camera.intrinsics[0] * seen.camera.intrinsics[1]) ** -0.5)))
             masks.append(None if seen.mask is None else seen.mask.reshape(-1).index_select(0, pixel))
+            alphas.append(None if seen.alpha is None else seen.alpha.reshape(-1).index_select(0, pixel))
         assert camera is not None
         place = torch.empty_like(order)  # of every pixel of the patch among those drawn, view after view
         place[order] = torch.arange(total)
@@ -57,9 +58,12 @@ class RandomPixels:
         def spread(parts: list[Tensor], dim: int = 0) -> Tensor:
             return torch.cat(parts, dim).index_select(dim, place)
 
-        mask = None
-        if any(m is not None for m in masks):
-            mask = spread([torch.ones(len(o), dtype=torch.uint8) if m is None else m for m, o in zip(masks, origins)])
+        def planes(parts: list[Tensor | None]) -> Tensor | None:
+            if all(p is None for p in parts):
+                return None
+            whole = [torch.full((len(o),), 255, dtype=torch.uint8) if p is None else p for p, o in zip(parts, origins)]
+            return spread(whole).view(height, width)
+
         rays = Rays(spread(origins), spread(directions), spread(widths), (width, height), seed * 15_485_863 + step)
-        return Observation(camera, spread(colours, 1).view(3, height, width),
-                           None if mask is None else mask.view(height, width), background, chosen[0], rays=rays)
+        return Observation(camera, spread(colours, 1).view(3, height, width), planes(masks), background, chosen[0],
+                           rays=rays, alpha=planes(alphas))

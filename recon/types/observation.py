@@ -22,6 +22,7 @@ class Observation:
     index       position of the view in its split
     depth       [height, width] float32 z-depth, 0 = unknown, or None
     rays        where pixels of several views are compared: target and mask are patches of rays, camera is one of them
+    alpha       [height, width] uint8, 255 = the object, where the background is a random colour, or None
     """
 
     camera: Camera
@@ -31,11 +32,12 @@ class Observation:
     index: int
     depth: Tensor | None = None
     rays: Rays | None = None
+    alpha: Tensor | None = None
 
     def to(self, device: torch.device) -> Observation:
         """The same with its pictures on a device."""
         if self.target.device == device:
             return self
-        mask, depth = (None if t is None else sent(t, device) for t in (self.mask, self.depth))
+        mask, depth, alpha = (None if t is None else sent(t, device) for t in (self.mask, self.depth, self.alpha))
         return replace(self, target=sent(self.target, device), mask=mask, background=sent(self.background, device),
-                       depth=depth, rays=None if self.rays is None else self.rays.to(device))
+                       depth=depth, rays=None if self.rays is None else self.rays.to(device), alpha=alpha)

@@ -15,6 +15,7 @@ from recon.fields.parts.quantise import quantised
 from recon.fields.parts.region import Region, region_of_points
 from recon.fit.photos import cut_out, uses_mask
 from recon.fit.system import System
+from recon.losses.empty_space import EmptySpace
 from recon.ops.march import distances
 from recon.strategies.surface import NearSurface, Sharpen
 from recon.types import Photo, PointCloud
@@ -68,6 +69,52 @@ def test_outside_of_box_and_hull_there_is_no_surface() -> None:
     assert float(field.distance(middle).detach()) < 0
     field.allowed = torch.zeros_like(field.allowed)
     assert float(field.distance(middle).detach()) > 0
+
+
+def carved_field() -> DistanceGridField:
+    """Allowed: the lower half along z, which is below 1 in the world."""
+    field = small_field()
+    field.allowed = torch.zeros(40, 40, 40, dtype=torch.bool)
+    field.allowed[:, :, :20] = True
+    return field
+
+
+def test_masks_lay_out_the_start() -> None:
+    field = carved_field()
+    guess = field._guess(tiny_capture())
+    assert guess is not None
+    z = torch.tensor([0.5, 0.9, 1.1, 1.5])
+    u = field.unit(torch.stack([torch.zeros(4), torch.zeros(4), z], dim=1))
+    cell = 0.05 * 4 / 3  # of the mean side
+    torch.testing.assert_close(guess(u), z - 1 + cell, atol=0.06, rtol=0)
+
+
+def test_space_next_to_the_hull_is_empty() -> None:
+    field = carved_field()
+    u = field.empty_points(300, torch.Generator().manual_seed(0))
+    assert len(u) == 300
+    assert float(u[:, 2].min()) >= 0.5
+    assert float(u[:, 2].max()) <= 0.525
+    loss = EmptySpace(count=300)
+    value = loss.of_points(field, torch.Generator().manual_seed(0))  # the ellipsoid reaches through the border
+    expected = (-field.signed_distance(u)[0] / field.voxel).clamp_min(0).mean()
+    assert float(expected.detach()) > 0.1
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    slope = field.params["distance"].grad
+    assert slope is not None
+    field.params["distance"] = field.params["distance"].detach() - 0.1 * slope / slope.norm()
+    assert float(loss.of_points(field, torch.Generator().manual_seed(0)).detach()) < float(value.detach())
+    assert float(loss.of_points(small_field(), torch.Generator()).detach()) == 0.0, "without masks there is none"
+
+
+def test_points_outside_of_masks_are_not_held_to_the_surface() -> None:
+    field = carved_field()
+    field.points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([2.0, 4.0, 2.0])
+    field.points -= torch.tensor([1.0, 2.0, 0.0])
+    u = field.surface_points(500, torch.Generator().manual_seed(1))
+    assert 150 < len(u) < 350
+    assert float(u[:, 2].max()) <= 0.5
 
 
 @pytest.mark.parametrize("cells", [7, 1000, 25_600, 51_200])

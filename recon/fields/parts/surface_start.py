@@ -1,7 +1,7 @@
-"""A first guess of the surface, for fields of signed distance: from the capture's points, and from masks.
+"""A first guess of the surface, for fields of signed distance: from the capture's points, or from masks.
 
 Cameras see every point, so the way there is free: points drawn as discs into small depth pictures of the cameras, and
-these averaged as truncated signed distances (Curless, Levoy, SIGGRAPH 1996). Masks carve besides (visual hull). A guess
+these averaged as truncated signed distances (Curless, Levoy, SIGGRAPH 1996). Masks carve (visual hull). A guess
 good to a few voxels spares the fit the long way from a ball (Wang et al., arXiv 2106.10689, start with one).
 """
 
@@ -27,12 +27,10 @@ _BEHIND = 1e9
 class PointStart:
     """Signed distances from surface points [m, 3] of a capture (world), at least ``ENOUGH``.
 
-    Where no camera sees a surface near, they are negative behind what most cameras see, and positive elsewhere;
-    negative everywhere for objects that are ``cut_out``, where masks say the rest.
+    Where no camera sees a surface near, they are negative behind what most cameras see, and positive elsewhere.
     """
 
-    def __init__(self, capture: Capture, points: Tensor, cut_out: bool) -> None:
-        self.cut_out = cut_out
+    def __init__(self, capture: Capture, points: Tensor) -> None:
         self.points = points[:: -(-len(points) // _MOST)].float().contiguous()
         radius = _WIDE * nearest_squared(self.points, 8)[:, -1].sqrt()
         self.band = _BAND * float(radius.median())
@@ -55,13 +53,13 @@ class PointStart:
             seen = depth[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
             ahead = seen - z.float()
             counted = inside & (ahead > -band) & (seen < _BEHIND)
-            open_sky = inside & (seen >= _BEHIND) & (not self.cut_out)  # masks tell better what is empty
+            open_sky = inside & (seen >= _BEHIND)
             total += torch.where(counted, ahead.clamp(max=band), 0.0) + _SKY * band * open_sky
             count += counted + _SKY * open_sky
             hidden += torch.where(inside & ~counted & ~open_sky, 1.0, 0.0)
         mean = total / count.clamp_min(_SKY)
         known = count > _LEAST * (count + hidden)  # fewer look through gaps between the discs
-        mean = torch.where(known, mean, torch.where((hidden > 0) | self.cut_out, -band, band))
+        mean = torch.where(known, mean, torch.where(hidden > 0, -band, band))
         away = nearest(x.float().contiguous(), self.points)[0][:, 0].sqrt().clamp_min(band)
         return torch.where(mean.abs() < 0.9 * band, mean, mean.sign() * away)
 
