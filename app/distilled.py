@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "run"
 _POINT_VIEWS = 24  # whose depth gives the points of the capture
+_PIXELS = 200_000  # looked at in all of them; an object fills a third or so
 _MOST_POINTS = 60_000
 _OPAQUE = 0.6  # pixels below that give no point
 _ENOUGH_POINTS = 20_000  # to tell where surfaces are
@@ -128,10 +129,13 @@ def _points(run: Run, cameras: Sequence[Camera]) -> PointCloud | None:
     chosen = cameras[:: -(-len(cameras) // _POINT_VIEWS)]
     found: list[tuple[Tensor, Tensor]] = []
     for camera in chosen:
-        ratio = min((_MOST_POINTS / len(chosen) / (camera.width * camera.height)) ** 0.5, 1.0)
+        ratio = min((_PIXELS / len(chosen) / (camera.width * camera.height)) ** 0.5, 1.0)
         small = camera.scaled(max(round(camera.width * ratio), 8), max(round(camera.height * ratio), 8))
         found.append(_seen_points(run, small))
     positions, colours = (torch.cat(parts) for parts in zip(*found))
+    if len(positions) > _MOST_POINTS:
+        kept = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))[:_MOST_POINTS].sort().values
+        positions, colours = positions[kept], colours[kept]
     return PointCloud(positions, colours) if len(positions) >= 100 else None
 
 
