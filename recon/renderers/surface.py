@@ -26,13 +26,14 @@ from recon.types import Camera, Rays, Render
 from recon.types.placement import sent
 
 _LEAST_DEPTH, _MOST_DEPTH = 1e-9, 40.0  # optical, of a step
+_BEND = 4.0  # voxels over which gradients are compared, at most: waves are longer than one
 
 
 @dataclass
 class SurfaceTrace:
     """What losses read. ``gradients`` [k, 3] of the distance at samples and at random points of the box (in a ``Room``
-    as two parts); ``bends`` [j, 3] how much the gradient changes over a voxel, at samples on the surface; ``misses``
-    [i] how far the distance is from that of a known surface, in voxels; counts as in ``MarchTrace``."""
+    as two parts); ``bends`` [j, 3] how much the gradient changes over one to four voxels, at samples on the surface;
+    ``misses`` [i] how far the distance is from that of a known surface, in voxels; counts as in ``MarchTrace``."""
 
     gradients: tuple[Counted, ...]
     bends: Counted
@@ -140,8 +141,8 @@ class SurfaceRenderer:
         if "bend" in want:
             heavy = choose((w > 0.02) & inner, "samples on the surface")
             at = heavy.of(u)
-            size = field.voxel / field.extent
-            moved = at + sent(size * normalize(draws.normals(len(at)), dim=1), u.device)
+            far = (field.voxel / field.extent) * _BEND ** torch.rand(len(at), 1, generator=draws.next())
+            moved = at + sent(far * normalize(draws.normals(len(at)), dim=1), u.device)
             bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - heavy.of(gradient)
             trace.bends = Counted(bends, heavy.counted())
         if "distance" in want:
