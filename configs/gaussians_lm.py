@@ -16,12 +16,15 @@ from recon.optim.damping import PaperDamping, TrustRegion
 from recon.optim.gauss_newton import GaussNewton
 from recon.optim.levenberg_marquardt import LevenbergMarquardtSettings
 from recon.optim.linear import ConjugateGradients
+from recon.optim.local_newton import LocalNewtonSettings
+from recon.protocols import OptimizerSettings
 
 HANDOVER = 2 / 3  # of a preset's steps; densification ends at 0.6
+SHORTER = 0.5  # local Newton steps for a step of Adam in the rest
 
 
-def _finished(base: System, steps: int) -> System:
-    """The first two thirds of ``base`` as they are, followed by ``steps`` second-order steps in place of the rest."""
+def finished(base: System, steps: int, optimizer: OptimizerSettings) -> System:
+    """The first two thirds of ``base`` as they are, followed by ``steps`` of ``optimizer`` in place of the rest."""
     first = round(base.steps * HANDOVER)
     total = first + steps
     ratio = base.steps / total
@@ -33,7 +36,7 @@ def _finished(base: System, steps: int) -> System:
     degree: Any = base.strategies["sh_degree"]
     return replace(
         base, steps=total,
-        optimizer=LevenbergMarquardtSettings(base.optimizer, steps=steps, handover=HANDOVER),  # type: ignore[arg-type]
+        optimizer=optimizer,
         resolution=replace(base.resolution, until=same(base.resolution.until)),
         strategies={"sh_degree": replace(degree, at=tuple(same(a) for a in degree.at)),
                     "densify": replace(densify, begin=same(densify.begin), until=min(same(densify.until), 1.0),
@@ -41,10 +44,15 @@ def _finished(base: System, steps: int) -> System:
     )
 
 
+def _with_lm(base: System, steps: int) -> System:
+    adam: Any = base.optimizer
+    return finished(base, steps, LevenbergMarquardtSettings(adam, steps=steps, handover=HANDOVER))
+
+
 PRESETS = {
-    "fast": _finished(gaussians.PRESETS["fast"], 6),
-    "balanced": _finished(gaussians.PRESETS["balanced"], 6),
-    "quality": _finished(gaussians.PRESETS["quality"], 6),
+    "fast": _with_lm(gaussians.PRESETS["fast"], 6),
+    "balanced": _with_lm(gaussians.PRESETS["balanced"], 6),
+    "quality": _with_lm(gaussians.PRESETS["quality"], 6),
 }
 PRESET = "balanced"
 
@@ -59,6 +67,7 @@ def finishes(base: System) -> dict[str, System]:
     adam: Any = base.optimizer
     assert isinstance(adam, AdamSettings)
 
+    short = max(round(SHORTER * (base.steps - round(base.steps * HANDOVER))), 1)
     light = GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(12), line_search=1)
 
     def second(step: GaussNewton, **options: Any) -> System:
@@ -71,5 +80,7 @@ def finishes(base: System) -> dict[str, System]:
         "LM": second(LevenbergMarquardtSettings().step),
         "LM, light, paper damping": second(replace(light, damping=PaperDamping(start=1.0, least=0.03)), curved=20),
         "LM, light, blocks": second(replace(light, preconditioner="block"), curved=20),
-        "local Newton": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1), "block")),
+        "local Newton, all views": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1),
+                                                      "block")),
+        "local Newton": replace(still, steps=short, optimizer=LocalNewtonSettings(steps=short)),
     }

@@ -3,7 +3,7 @@ for a protocol, never for a class, so that every combination works without code 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -156,6 +156,11 @@ class Linear(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def visible(self) -> Tensor:
+        """[rows] bool: which primitives it shows; only of renderers with ``blocks``."""
+        ...
+
     def vjp_(self, u: Tensor, out: Sequence[Tensor]) -> None:
         """Adds J^T u to ``out``, one tensor per parameter."""
         ...
@@ -187,6 +192,21 @@ class Linearises(Protocol):
     """A renderer whose pictures can be linearised."""
 
     def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> Linear: ...
+
+
+@runtime_checkable
+class OwnCurvature(Linearises, Protocol):
+    """A renderer of primitives that can be moved by their own curvature alone; the trace of its pictures, where the
+    backward pass is deferred, offers ``newton_(params, momentum, curvature, rate=, keep=, most=)``."""
+
+    def own_curvature(self, blocks: Any, diagonal: Mapping[str, Tensor], weights: Tensor, *, damping: float,
+                      floor: float) -> dict[str, Tensor]:
+        """The inverse of each primitive's own part of J^T W J, whose sums are in ``blocks`` and ``diagonal``.
+
+        weights [rows] multiply the rows. ``damping``: share of the diagonal that is added to it; of at least ``floor``
+        of the mean of its parameter.
+        """
+        ...
 
 
 @runtime_checkable

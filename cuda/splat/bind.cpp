@@ -5,6 +5,7 @@
 
 #include "core/arrays.h"
 #include "driver.h"
+#include "newton.h"
 
 namespace recon::RECON_MODULE {  // by name: the list type of each module is its own when several are loaded
 
@@ -314,6 +315,34 @@ void bind_splat(nb::module_& m) {
       nb::arg("g_records").noconvert(), nb::arg("extra_log_scale").noconvert(), nb::arg("extra_logit").noconvert(),
       nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("step"),
       "Gradients of the records -> one Adam update of all visible rows; returns the rows refused as not finite");
+  m.def(
+      "splat_project_backward_newton",
+      [](std::vector<array<float>> params, std::vector<array<float>> momentum, array<float> factors,
+         array<float> inverse_sh0, array<float> inverse_sh_rest, array<const double> camera, int degree,
+         bool antialiased, array<float> records, array<float> g_records, array<float> extra_log_scale,
+         array<float> extra_logit, double keep, double rate, double most) {
+        const newton_rows rows{rows_of<float>(params), rows_of<float>(momentum), factors.data(), inverse_sh0.data(),
+                               inverse_sh_rest.data()};
+        const int64_t n = int64_t(params[0].shape(0));
+        check_rows(rows.x, n, records, degree);
+        check_rows(rows.momentum, int64_t(momentum[0].shape(0)), g_records, degree);
+        expect(rows.x.rest == rows.momentum.rest && int64_t(factors.size()) == n * kTriangle &&
+                   inverse_sh0.size() == params[4].size() && inverse_sh_rest.size() == params[5].size(),
+               "momentum and curvature must have the rows of the parameters");
+        expect((extra_log_scale.size() == 0 || int64_t(extra_log_scale.size()) == 3 * n) &&
+                   (extra_logit.size() == 0 || int64_t(extra_logit.size()) == n),
+               "extra gradients must have the shape of their parameter");
+        const auto cam = view_of<float>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        return project_backward_newton(
+            rows, n, cam, records.data(), g_records.data(), extra_log_scale.size() ? extra_log_scale.data() : nullptr,
+            extra_logit.size() ? extra_logit.data() : nullptr, {float(keep), float(rate), float(most)});
+      },
+      nb::arg("params").noconvert(), nb::arg("momentum").noconvert(), nb::arg("factors").noconvert(),
+      nb::arg("inverse_sh0").noconvert(), nb::arg("inverse_sh_rest").noconvert(), nb::arg("camera").noconvert(),
+      nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("g_records").noconvert(),
+      nb::arg("extra_log_scale").noconvert(), nb::arg("extra_logit").noconvert(), nb::arg("keep"), nb::arg("rate"),
+      nb::arg("most"), "One local Newton step of all visible rows; returns the rows refused as not finite");
   using A = array<double>;
   m.def(
       "splat_project_jvp",

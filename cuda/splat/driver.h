@@ -48,6 +48,13 @@ int64_t project_backward_adam(const adam_rows* tensors, int64_t rows, const view
                               const float* g_records, const float* extra_log_scale, const float* extra_logit,
                               const adam_constants& constants);
 
+// The same with a local Newton step in the place of Adam; see newton.h.
+struct newton_rows;
+struct newton_constants;
+int64_t project_backward_newton(const newton_rows& tensors, int64_t rows, const view<float>& cam, const float* records,
+                                const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                                const newton_constants& constants);
+
 // Products with the Jacobian of a picture that `composite` drew; see normal.h.
 template <class S>
 void project_tangent(const gaussian_rows<S>& in, const gaussian_rows<S>& v, int64_t rows, const view<S>& cam,

@@ -2,6 +2,7 @@
 #include "normal.h"
 
 #include "driver.h"
+#include "newton.h"
 
 namespace recon {
 
@@ -61,6 +62,12 @@ void factor_blocks(const gaussian_rows<S>& added, int64_t rows, S* blocks) {
 template <class S>
 void solve_blocks(const S* factors, int64_t rows, const gaussian_rows<S>& x) {
   solve_rows<typename lanes_of<S>::type>(factors, rows, x);
+}
+
+int64_t project_backward_newton(const newton_rows& tensors, int64_t rows, const view<float>& cam, const float* records,
+                                const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                                const newton_constants& constants) {
+  return newton_update_rows<lanes>(tensors, rows, cam, records, g_records, extra_log_scale, extra_logit, constants);
 }
 
 #define RECON_INSTANTIATE(S)                                                                                          \

@@ -156,6 +156,14 @@ inline void load_geometry(const gaussian_rows<scalar_of<P>>& in, int64_t row, in
   load_rows<P>(in.logit + row, 1, count, 1, x + 10);
 }
 
+template <class P>
+inline void store_geometry(const gaussian_rows<scalar_of<P>>& out, int64_t row, int count, const P* x) {
+  store_rows<P>(out.mean + 3 * row, 3, count, 3, x);
+  store_rows<P>(out.log_scale + 3 * row, 3, count, 3, x + 3);
+  store_rows<P>(out.quaternion + 4 * row, 4, count, 4, x + 6);
+  store_rows<P>(out.logit + row, 1, count, 1, x + 10);
+}
+
 // blocks [rows][66] plus a diagonal `added` -> factors, in place.
 template <class P>
 void factor_rows(const gaussian_rows<scalar_of<P>>& added, int64_t rows, scalar_of<P>* blocks) {
@@ -184,10 +192,7 @@ void solve_rows(const scalar_of<P>* factors, int64_t rows, const gaussian_rows<s
       load_triangle<P>(factors + i * kTriangle, count, a);
       load_geometry<P>(x, i, count, y);
       block_solve(a, y);
-      store_rows<P>(x.mean + 3 * i, 3, count, 3, y);
-      store_rows<P>(x.log_scale + 3 * i, 3, count, 3, y + 3);
-      store_rows<P>(x.quaternion + 4 * i, 4, count, 4, y + 6);
-      store_rows<P>(x.logit + i, 1, count, 1, y + 10);
+      store_geometry<P>(x, i, count, y);
     }
   });
 }

@@ -39,6 +39,35 @@ inline void adam_block(const adam_rows& t, int64_t row, int count, uint32_t row_
   }
 }
 
+// Rows of a pack that were drawn, and those of them whose gradient is finite, as bits.
+struct moved_rows {
+  uint32_t visible, usable;
+};
+
+// Gradient of `count` rows from `i` on, with that of regularizers (extra_*, or null).
+template <class P>
+moved_rows pull_back_pack(const gaussian_rows<float>& in, int64_t i, int count, const view<float>& cam,
+                          const float* records, const float* g_records, const float* extra_log_scale,
+                          const float* extra_logit, gaussian_gradient<P>& g) {
+  gaussian<P> G;
+  project_pack_backward(in, i, count, cam, records, g_records, G, g);
+  if (extra_log_scale) {
+    P extra[3];
+    load_rows<P>(extra_log_scale + 3 * i, 3, count, 3, extra);
+    for (int j = 0; j < 3; ++j) g.geometry.log_scale[j] = g.geometry.log_scale[j] + extra[j];
+  }
+  if (extra_logit) g.geometry.logit = g.geometry.logit + load_part<P>(extra_logit + i, count);
+  P size = abs(g.geometry.logit);
+  for (int j = 0; j < 3; ++j) size = size + abs(g.geometry.mean[j]) + abs(g.geometry.log_scale[j]);
+  for (int j = 0; j < 4; ++j) size = size + abs(g.geometry.quaternion[j]);
+  for (int j = 0; j < 3 * sh_count(cam.degree); ++j) size = size + abs(g.sh[j]);
+  P radius;
+  load_rows<P>(records + i * kRecord + kRadius, kRecord, count, 1, &radius);
+  const uint32_t inside = count == 32 ? ~0u : (1u << count) - 1;
+  const uint32_t visible = to_bits(radius > P{0.0f}) & inside;
+  return {visible, to_bits(size < P{1e18f}) & visible};
+}
+
 // tensors: mean, log_scale, quaternion, logit, sh0, sh_rest. extra_* are further gradients (regularizers) or null.
 // Returns how many visible rows were left alone because their gradient was not finite.
 template <class P>
@@ -54,26 +83,12 @@ int64_t update_rows(const adam_rows* tensors, int64_t rows, const view<float>& c
     for (int64_t i = from; i < to; i += L) {
       const int count = int(to - i < L ? to - i : L);
       if (!any_visible<P>(records, i, count)) continue;
-      gaussian<P> G;
       gaussian_gradient<P> g;
-      project_pack_backward(in, i, count, cam, records, g_records, G, g);
-      const P zero{0.0f};
-      if (extra_log_scale) {
-        P extra[3];
-        load_rows<P>(extra_log_scale + 3 * i, 3, count, 3, extra);
-        for (int j = 0; j < 3; ++j) g.geometry.log_scale[j] = g.geometry.log_scale[j] + extra[j];
-      }
-      if (extra_logit) g.geometry.logit = g.geometry.logit + load_part<P>(extra_logit + i, count);
+      const moved_rows moved =
+          pull_back_pack<P>(in, i, count, cam, records, g_records, extra_log_scale, extra_logit, g);
       const int used = sh_count(cam.degree);
-      P size = abs(g.geometry.logit);
-      for (int j = 0; j < 3; ++j) size = size + abs(g.geometry.mean[j]) + abs(g.geometry.log_scale[j]);
-      for (int j = 0; j < 4; ++j) size = size + abs(g.geometry.quaternion[j]);
-      for (int j = 0; j < 3 * used; ++j) size = size + abs(g.sh[j]);
-      P radius;
-      load_rows<P>(records + i * kRecord + kRadius, kRecord, count, 1, &radius);
-      const uint32_t inside = count == 32 ? ~0u : (1u << count) - 1;
-      const uint32_t visible = to_bits(radius > zero) & inside, usable = to_bits(size < P{1e18f}) & visible;
-      refused[from / kGrain] += __builtin_popcount(visible ^ usable);
+      const uint32_t usable = moved.usable;
+      refused[from / kGrain] += __builtin_popcount(moved.visible ^ usable);
       if (!usable) continue;
       alignas(64) float block[48 * L];
       const auto step = [&](int tensor, const P* gradient, int columns) {

@@ -37,6 +37,10 @@ class CorrectedPicture:
     def nbytes(self) -> int:
         return self.source.nbytes + self.picture.numel() * self.picture.element_size()
 
+    @property
+    def visible(self) -> Tensor:
+        return self.source.visible
+
     def jvp(self, v: Sequence[Tensor]) -> Tensor:
         return turned(self.source.jvp(v), self.matrix)
 

@@ -19,7 +19,7 @@ from recon.fit.photos import Observations
 from recon.fit.pose_block import PoseBlock
 from recon.fit.poses import Poses
 from recon.fit.system import System
-from recon.protocols import Curved, Linear, Linearises, Regularizer
+from recon.protocols import Curved, Linear, Linearises, OwnCurvature, Regularizer
 from recon.types import Observation, Render
 
 
@@ -28,6 +28,8 @@ def refuse_what_has_no_curvature(system: System) -> None:
     optimizer, renderer = type(system.optimizer).__name__, type(system.renderer).__name__
     if not isinstance(system.renderer, Linearises):
         raise InputError(f"{optimizer} needs a renderer with Jacobian products; {renderer} has none", fix="Use adam.")
+    if getattr(system.optimizer, "primitives", False) and not isinstance(system.renderer, OwnCurvature):
+        raise InputError(f"{optimizer} moves primitives one by one; {renderer} has none", fix="Use adam.")
     for name, loss in system.losses.items():
         if isinstance(loss, Regularizer) or not isinstance(loss, Curved):
             raise InputError(f'{optimizer} cannot use the loss "{name}": it is no sum of squares',
@@ -153,6 +155,24 @@ class ViewsProblem:
             block.rebase()
         self.near = LinearViews(self, self.tested, blocks)
         return self.near
+
+    def own_curvature(self, damping: float, floor: float) -> dict[str, Tensor]:
+        """What the renderer makes of the curvature that every primitive has for itself (``OwnCurvature``): the mean
+        over those of the views that show it."""
+        params, blocks = self.field.params, None
+        diagonal = {n: torch.zeros_like(params[n].detach()) for n in self.names}
+        seen_by = torch.zeros(params.rows, device=params.device)
+        self.passes.count += len(self.views)
+        for view in self.views:
+            seen = self.observe(view)
+            picture = self.draw(seen)
+            if blocks is None:
+                blocks = picture.blocks()
+            picture.diagonal_(self.curvature(picture.picture, seen)[2], list(diagonal.values()), blocks.values)
+            seen_by += picture.visible
+        found: dict[str, Tensor] = self.system.renderer.own_curvature(  # type: ignore[attr-defined]
+            blocks, diagonal, 1.0 / seen_by.clamp_min(1.0), damping=damping, floor=floor)
+        return found
 
     def value(self) -> float:
         """Mean loss over the tested views; infinite where a picture is not finite."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from recon.ops import cuda
 from recon.ops.checks import expect_tensor, place_of
 from recon.ops.native import native
-from recon.ops.splat import RECORD, Projection, _check_rows, _kernels, _kernels_of, camera_numbers
+from recon.ops.splat import RADIUS, RECORD, Projection, _check_rows, _kernels, _kernels_of, camera_numbers
 from recon.ops.splat_normal_cuda import NormalKernels
 from recon.types import Camera
 from recon.types.placement import sent
@@ -70,6 +70,11 @@ class SplatLinearisation:
         """Memory held: tile lists, records and pictures, but not the parameters."""
         own = sum(t.numel() * t.element_size() for t in (self.records, self.picture, self.transmittance))
         return int(self._lists.bytes) + own
+
+    @property
+    def visible(self) -> Tensor:
+        """[n] bool: which Gaussians were drawn."""
+        return self.records[:, RADIUS] > 0
 
     def jvp(self, v: Rows) -> Tensor:
         """J v [3, height, width]: how the picture changes along v."""

@@ -26,7 +26,8 @@ from recon.ops.splat import (
     project_backward_adam_,
 )
 from recon.ops.splat_depth import depth_slopes, splat_depth
-from recon.ops.splat_normal import SplatLinearisation
+from recon.ops.splat_newton import SplatCurvature, curvature_of, newton_, project_backward_newton_
+from recon.ops.splat_normal import SplatBlocks, SplatLinearisation
 from recon.params import Params
 from recon.types import Camera, Drop, Render
 from recon.types.placement import sent
@@ -110,6 +111,24 @@ class SplatTrace:
             step=step, beta1=beta1, beta2=beta2, eps=eps,
             extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad,
         )
+
+    def newton_(self, params: Params, momentum: Mapping[str, Tensor], curvature: Mapping[str, Tensor], *,
+                rate: float, keep: float, most: float) -> None:
+        """Completes a deferred backward pass together with one local Newton step of the visible rows.
+
+        ``curvature`` is that of ``SplatRenderer.own_curvature``.
+        """
+        rows, moved = [params[n] for n in ROWS], [momentum[n] for n in ROWS]
+        own = SplatCurvature(**curvature)
+        if self.records.device.type == "cpu":
+            project_backward_newton_(rows, moved, own, self.camera, self.settings, self.records.detach(),
+                                     self._gradient_of_all(), rate=rate, keep=keep, most=most,
+                                     extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad)
+            return
+        visible = self.visible
+        self.pull_back(params)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in rows]
+        newton_(rows, moved, own, gradients, visible, rate=rate, keep=keep, most=most)
 
     def pull_back(self, params: Params) -> None:
         """Completes a deferred backward pass: adds dL/dp to every parameter's ``grad``."""
@@ -199,6 +218,12 @@ class SplatRenderer:
         settings = Projection(degree, antialiased, self.near, self.dilation)
         return SplatLinearisation([whole[n] for n in ROWS], camera, settings,
                                   _background(background, whole["means"]))
+
+    @staticmethod
+    def own_curvature(blocks: SplatBlocks, diagonal: Mapping[str, Tensor], weights: Tensor, *, damping: float,
+                      floor: float) -> dict[str, Tensor]:
+        """Inverse of each Gaussian's own part of J^T W J, as ``SplatTrace.newton_`` wants it; see ``curvature_of``."""
+        return vars(curvature_of(blocks, [diagonal[n] for n in ROWS], weights, damping=damping, floor=floor))
 
     def _composited(self, p: dict[str, Tensor], records: Tensor, camera: Camera, background: Tensor,
                     want: Collection[str], trace: SplatTrace | None) -> Render:
