@@ -38,6 +38,7 @@ def finished(base: System, steps: int, optimizer: OptimizerSettings) -> System:
         base, steps=total,
         optimizer=optimizer,
         resolution=replace(base.resolution, until=same(base.resolution.until)),
+        dropout=replace(base.dropout, share=base.dropout.share / ratio, until=first / total),
         strategies={"sh_degree": replace(degree, at=tuple(same(a) for a in degree.at)),
                     "densify": replace(densify, begin=same(densify.begin), until=min(same(densify.until), 1.0),
                                        reset_every=same(densify.reset_every))},
@@ -82,5 +83,5 @@ def finishes(base: System) -> dict[str, System]:
         "LM, light, blocks": second(replace(light, preconditioner="block"), curved=20),
         "local Newton, all views": second(GaussNewton(TrustRegion(start=1.0, least=0.03), ConjugateGradients(1),
                                                       "block")),
-        "local Newton": replace(still, steps=short, optimizer=LocalNewtonSettings(steps=short)),
+        "local Newton": replace(still, steps=short, optimizer=LocalNewtonSettings(share=1.0)),
     }

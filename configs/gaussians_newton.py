@@ -6,12 +6,11 @@ Only the idea of local Newton steps; ``recon.optim.local_newton`` says what diff
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from recon.configs import gaussians
 from recon.configs.gaussians_lm import HANDOVER, SHORTER, finished
-from recon.fit.system import Dropout, System
+from recon.fit.system import System
 from recon.optim.local_newton import LocalNewtonSettings
 
 
@@ -19,8 +18,8 @@ def _finished(base: System) -> System:
     """Local Newton steps in the place of the last third of ``base``, which needs more of them."""
     adam: Any = base.optimizer
     steps = round(SHORTER * (base.steps - round(base.steps * HANDOVER)))
-    # dropout would be curvature that is not measured
-    return replace(finished(base, steps, LocalNewtonSettings(adam, steps=steps, handover=HANDOVER)), dropout=Dropout())
+    share = steps / (round(base.steps * HANDOVER) + steps)
+    return finished(base, steps, LocalNewtonSettings(adam, share=share, handover=HANDOVER))
 
 
 PRESETS = {

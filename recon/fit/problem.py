@@ -173,7 +173,8 @@ class FitProblem:
             draw = getattr(self.system.renderer, "render_deferred", draw)
         if seen.rays is not None:
             draw = self.system.renderer.render_rays  # type: ignore[attr-defined]
-        share = self._dropout * self.step / max(self.total_steps, 1)
+        done = self.step / max(self.total_steps, 1)
+        share = self._dropout * done if done < self.system.dropout.until else 0.0
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
         shown = seen.camera if seen.rays is None else seen.rays
         with self._lists(deferred, idle):

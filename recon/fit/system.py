@@ -66,6 +66,8 @@ class Dropout:
 
     # share that is left out at the end of the fit; it grows evenly from none
     share: float = 0.0
+    # share of the fit after which none is left out any more
+    until: float = 1.0
     # only with fewer photos than this to fit: well covered scenes lose by it
     photos: int = 60
 

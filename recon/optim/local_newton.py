@@ -24,12 +24,12 @@ from recon.protocols import Problem
 
 @dataclass(frozen=True)
 class LocalNewtonSettings:
-    """First-order steps until the structure has settled, then ``steps`` local Newton steps at the end of the fit."""
+    """First-order steps until the structure has settled, then local Newton steps."""
 
     # the optimizer of the steps before
     warm_up: AdamSettings | TouchedAdamSettings = field(default_factory=AdamSettings)
-    # local Newton steps, the last ones of the fit
-    steps: int = 200
+    # share of all steps, the last ones, that are local Newton steps
+    share: float = 0.2
     # share of its schedules that the first optimizer has gone through when it hands over
     handover: float = 1.0
     # share of a primitive's Newton step that is taken
@@ -57,7 +57,7 @@ class LocalNewton:
 
     def __init__(self, settings: LocalNewtonSettings, field: Any, radius: float, total_steps: int) -> None:
         self.settings, self.field, self.total_steps = settings, field, total_steps
-        self.begin = max(total_steps - settings.steps, 0)
+        self.begin = total_steps - round(min(max(settings.share, 0.0), 1.0) * total_steps)
         self.first = settings.warm_up.build(field, radius, round(self.begin / max(settings.handover, 1e-3)))
         self.curvature: dict[str, Tensor] = {}
         self.momentum: dict[str, Tensor] = {}

@@ -29,7 +29,7 @@ RATES = {"means": Schedule(3e-3), "log_scales": Schedule(1e-2), "quaternions": S
 
 def _system(steps: int, **options: Any) -> System:
     return System(GaussianSettings(sh_degree=1), SplatRenderer(),
-                  LocalNewtonSettings(AdamSettings(RATES), steps=steps, **options), {"photometric": Photometric()},
+                  LocalNewtonSettings(AdamSettings(RATES), share=1.0, **options), {"photometric": Photometric()},
                   steps=steps)
 
 
@@ -97,7 +97,7 @@ def test_curvature_is_the_mean_over_the_views_that_show_a_gaussian(capture: Capt
 
 
 def test_the_same_bits_after_a_resume(capture: Capture, tmp_path: Any) -> None:
-    system = replace(_system(12), optimizer=LocalNewtonSettings(AdamSettings(RATES), steps=8, every=5, curved=3))
+    system = replace(_system(12), optimizer=LocalNewtonSettings(AdamSettings(RATES), share=2 / 3, every=5, curved=3))
     whole = Fit(capture, system)
     for _ in whole.events():
         pass
