@@ -14,6 +14,7 @@ from recon.losses.photometric import Photometric
 from recon.optim.adam import AdamSettings
 from recon.optim.schedule import Schedule
 from recon.renderers.splat import SplatRenderer
+from recon.strategies.average import AverageSteps
 from recon.strategies.densify import Densify
 from recon.strategies.sh_degree import RaiseShDegree
 
@@ -55,6 +56,7 @@ PRESETS = {
     "fast": replace(_SHORT, steps=2_000, optimizer=_rates(2.0, 1e-5), strategies={
         "sh_degree": RaiseShDegree(at=(0.2, 0.35, 0.5)),
         "densify": Densify(every=67, begin=0.05, until=0.6, reset_every=0.0, budget=60_000),
+        "average": AverageSteps(begin=0.9),
     }),
     "balanced": replace(_SHORT, steps=7_000, optimizer=_rates(1.0, 3.2e-6), strategies={
         "sh_degree": RaiseShDegree(at=(0.1, 0.2, 0.3)),

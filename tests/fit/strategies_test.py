@@ -15,6 +15,7 @@ from recon.configs import gaussians
 from recon.fields.gaussians import GaussianField
 from recon.optim.adam import Adam
 from recon.params import RowChange
+from recon.strategies.average import AverageSteps
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc, copy_rule, share_among_copies
 from recon.strategies.sh_degree import RaiseShDegree
@@ -261,6 +262,49 @@ def test_sh_degree_rises_on_schedule() -> None:
     assert seen[18:20] == [1, 2]
     assert seen[-1] == 2, "never above what the field has"
     assert field.gaussians().sh[:, 1:].abs().sum() > 0
+
+
+def _walk(field: GaussianField, strategy: Any, steps: range) -> list[str]:
+    """Means wander by one a step; what the strategy said."""
+    said = []
+    for step in steps:
+        field.params["means"].detach().copy_(torch.full((len(field.params["means"]), 3), float(step)))
+        said.append(strategy.act(Step(field, step), None))
+    return [what for what in said if what is not None]
+
+
+def test_the_last_steps_are_averaged() -> None:
+    field = GaussianField.from_gaussians(random_gaussians(5, degree=2))
+    before = {n: t.detach().clone() for n, t in field.params.items()}
+    strategy = AverageSteps(begin=0.5, every=4).build(field, RADIUS, 20)
+    assert _walk(field, strategy, range(20)) == ["the mean of 3 of the last steps"]
+    assert torch.allclose(field.params["means"], torch.tensor((11.0 + 15 + 19) / 3))
+    for name in ("logits", "sh"):  # did not move
+        if name in before:
+            assert torch.allclose(field.params[name], before[name], atol=1e-6)
+    assert strategy.state() == {"sums": {}, "count": 0}
+    assert _walk(field, strategy, range(20, 40)) == [], "a fit that goes on is left alone"
+
+
+def test_averaging_begins_anew_where_rows_change() -> None:
+    field = GaussianField.from_gaussians(random_gaussians(5, degree=2))
+    strategy = AverageSteps(begin=0.5, every=4).build(field, RADIUS, 20)
+    _walk(field, strategy, range(14))
+    field.params.apply(RowChange.select(torch.tensor([4, 3, 2, 1, 0])))  # as many rows, in another order
+    assert _walk(field, strategy, range(14, 20)) == ["the mean of 2 of the last steps"]
+    assert torch.allclose(field.params["means"], torch.tensor((15.0 + 19) / 2))
+
+
+def test_averaging_goes_on_after_a_resume() -> None:
+    field = GaussianField.from_gaussians(random_gaussians(5, degree=2))
+    settings = AverageSteps(begin=0.5, every=4)
+    first = settings.build(field, RADIUS, 20)
+    _walk(field, first, range(13))
+    resumed = settings.build(field, RADIUS, 20)
+    resumed.load_state(first.state())
+    field.params.load_state(field.params.state())
+    assert _walk(field, resumed, range(13, 20)) == ["the mean of 3 of the last steps"]
+    assert torch.allclose(field.params["means"], torch.tensor((11.0 + 15 + 19) / 3))
 
 
 def test_morton_order_puts_neighbours_together() -> None:
