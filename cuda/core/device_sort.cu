@@ -11,6 +11,15 @@
 #endif
 
 namespace recon {
+namespace {
+
+struct sum_up_to_full {
+  __host__ __device__ uint32_t operator()(uint32_t a, uint32_t b) const {
+    return a >= kFull || b >= kFull - a ? kFull : a + b;
+  }
+};
+
+}  // namespace
 
 #if defined(__CUDACC__)
 size_t sort_scratch_bytes(int64_t count) {
@@ -24,7 +33,7 @@ size_t sum_scratch_bytes(int64_t count) {
   size_t bytes = 0;
   const uint32_t* in = nullptr;
   uint32_t* out = nullptr;
-  expect_success(cub::DeviceScan::InclusiveSum(nullptr, bytes, in, out, count), "prefix sum");
+  expect_success(cub::DeviceScan::InclusiveScan(nullptr, bytes, in, out, sum_up_to_full{}, count), "prefix sum");
   return bytes;
 }
 
@@ -38,7 +47,8 @@ void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* val
 void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes,
                    stream_t stream) {
   if (count == 0) return;
-  expect_success(cub::DeviceScan::InclusiveSum(scratch, scratch_bytes, in, out, count, stream), "prefix sum");
+  expect_success(cub::DeviceScan::InclusiveScan(scratch, scratch_bytes, in, out, sum_up_to_full{}, count, stream),
+                 "prefix sum");
 }
 #else
 size_t sort_scratch_bytes(int64_t count) { return 64 + size_t(count) * 8; }
@@ -59,7 +69,7 @@ void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* val
 }
 void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes, stream_t) {
   std::memset(scratch, 0xff, scratch_bytes);
-  std::partial_sum(in, in + count, out);
+  std::partial_sum(in, in + count, out, sum_up_to_full{});
 }
 #endif
 

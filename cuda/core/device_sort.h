@@ -11,6 +11,8 @@ size_t sum_scratch_bytes(int64_t count);
 // Sorts by the lowest `bits` of the keys.
 void sort_pairs(const uint32_t* keys, uint32_t* sorted_keys, const uint32_t* values, uint32_t* sorted_values,
                 int64_t count, int bits, void* scratch, size_t scratch_bytes, stream_t stream);
+// Sums stop at kFull, so that too many entries for 32 bits are negative for the host and never wrap around.
+inline constexpr uint32_t kFull = 0x80000000u;
 void inclusive_sum(const uint32_t* in, uint32_t* out, int64_t count, void* scratch, size_t scratch_bytes,
                    stream_t stream);
 

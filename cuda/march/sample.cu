@@ -1,5 +1,6 @@
 // CUDA driver that finds the samples of rays: a thread per ray walks it twice, first to count, then to write; nothing
-// bounds the number of samples of one ray, and samples of neighbouring rays end up one after another.
+// bounds the number of samples of one ray, and samples of neighbouring rays end up one after another. Compiled without
+// joining products and sums, so that both walks find the same.
 #include "core/device_sort.h"
 #include "march/march_cuda.h"
 

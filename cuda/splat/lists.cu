@@ -1,5 +1,6 @@
 // CUDA driver of the tile lists, sorted in two passes: the Gaussians once by depth (32-bit keys), then their tile entries,
-// written in that order, stably by tile number alone (as few bits as the picture needs).
+// written in that order, stably by tile number alone (as few bits as the picture needs). Compiled without joining
+// products and sums: the kernel that counts and the one that writes must find the same tiles.
 #include "core/device_sort.h"
 #include "splat_cuda.h"
 

@@ -171,6 +171,12 @@ def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
         assert (a + torch.tensor(1.0)).device == CUDA  # a single number may be anywhere
         with pytest.raises(RuntimeError, match="on one device"):
             a + torch.ones(3)
+        with pytest.raises(RuntimeError, match="on one device"):
+            torch.tensor(1.0).add_(a.sum())
+        with pytest.raises(RuntimeError, match="on one device"):
+            torch.stack([a.sum(), torch.tensor(1.0)])
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.randn(3, generator=torch.Generator(), device=CUDA)
         assert a.cpu().sum() == 3
 
 

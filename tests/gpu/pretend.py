@@ -106,6 +106,12 @@ def _waits_to_send(func: Any, args: Any, kwargs: dict[str, Any], to_device: bool
             and not kwargs.get("non_blocking"))
 
 
+def _written_to(func: Any, tensors: list[Tensor]) -> bool:
+    """Whether an operation writes to a tensor of the processor."""
+    written = str(func).partition(".")[2].partition(".")[0].endswith("_")
+    return written and bool(tensors) and not isinstance(tensors[0], Pretended)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     flat, _ = tree_flatten((args, kwargs))
     tensors = [t for t in flat if isinstance(t, Tensor)]
@@ -114,8 +120,12 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     to_device = wanted is not None and torch.device(wanted).type == "meta"
     if func is torch.ops.aten.copy_.default:
         mixed = []
+    elif func in (_aten.cat.default, _aten.stack.default) or _written_to(func, tensors):
+        mixed = [t for t in tensors if not isinstance(t, Pretended)]  # single numbers too
     else:
         mixed = [t for t in tensors if not isinstance(t, Pretended) and t.ndim > 0]
+    if to_device and any(isinstance(x, torch.Generator) for x in flat):
+        raise RuntimeError(f"expected a 'cuda' device type for the generator of {func}")
     indexing = func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)  # CUDA takes CPU indices
     if ours and mixed and not indexing:
         raise RuntimeError(f"expected all tensors on one device: {func} got some on cuda:0 and some on the CPU")
