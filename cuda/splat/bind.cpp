@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "camera.h"
 #include "core/arrays.h"
 #include "driver.h"
 #include "newton.h"
@@ -81,6 +82,25 @@ void bind_normal(nb::module_& m, const char* suffix) {
       nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("v").noconvert(), nb::arg("camera").noconvert(),
       nb::arg("degree"), nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("background").noconvert(),
       nb::arg("t_records").noconvert(), nb::arg("t_picture").noconvert());
+
+  m.def(
+      name("splat_camera_tangents").c_str(),
+      [](workspace<S>& w, rows_list params, array<const double> camera, int degree, bool antialiased, array<S> records,
+         array<S> background, array<S> t_records, array<S> t_pictures) {
+        const auto in = rows_of<S>(params);
+        const int64_t n = int64_t(params[0].shape(0));
+        check_rows(in, n, records, degree);
+        expect(t_records.size() == kTwist * records.size() && background.size() == 3 &&
+                   t_pictures.size() == 3 * kTwist * size_t(w.lists.width) * w.lists.height,
+               "tangents must have the shapes of what they belong to, six times");
+        const auto cam = view_of<S>(camera, degree, antialiased);
+        nb::gil_scoped_release release;
+        camera_tangents<S>(in, n, cam, records.data(), w.lists, background.data(), t_records.data(), t_pictures.data());
+      },
+      nb::arg("lists"), nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"),
+      nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("background").noconvert(),
+      nb::arg("t_records").noconvert(), nb::arg("t_pictures").noconvert(),
+      "Derivatives of the picture by the six numbers of the camera's pose");
 
   m.def(
       name("splat_normal").c_str(),

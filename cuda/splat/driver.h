@@ -64,6 +64,10 @@ void project_backward_add(const gaussian_rows<S>& in, int64_t rows, const view<S
                           const S* g_records, const gaussian_rows<S>& out);
 template <class S>
 void composite_tangent(const S* records, const S* tangents, const bins& b, const S* background, S* picture_tangent);
+// The same for the six directions of the camera at once: tangents [6][rows][12], out [6][3][height][width]; camera.h.
+template <class S>
+void camera_tangents(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records, const bins& b,
+                     const S* background, S* tangents, S* out);
 // g_records = J^T W J of compositing along `tangents`; `scratch` holds [3][height][width].
 template <class S>
 void composite_normal(const S* records, const S* tangents, int64_t rows, const bins& b, const S* background,

@@ -1,6 +1,7 @@
 // CPU driver of the products with the Jacobian: over rows and tiles.
 #include "normal.h"
 
+#include "camera.h"
 #include "driver.h"
 #include "newton.h"
 
@@ -23,6 +24,18 @@ void composite_tangent(const S* records, const S* tangents, const bins& b, const
   using P = typename lanes_of<S>::type;
   parallel_for(int64_t(b.tiles_x) * b.tiles_y, [&](int64_t tile) {
     composite_tile_tangent<P>(int(tile), records, tangents, b, background, nullptr, picture_tangent);
+  });
+}
+
+template <class S>
+void camera_tangents(const gaussian_rows<S>& in, int64_t rows, const view<S>& cam, const S* records, const bins& b,
+                     const S* background, S* tangents, S* out) {
+  using P = typename lanes_of<S>::type;
+  project_rows_camera<P>(in, rows, cam, records, tangents);
+  parallel_for(int64_t(b.tiles_x) * b.tiles_y, [&](int64_t tile) {
+    for (int d = 0; d < kTwist; ++d)  // one after the other while the tile's list is in the cache
+      composite_tile_tangent<P>(int(tile), records, tangents + d * rows * kRecord, b, background, nullptr,
+                                out + d * 3 * int64_t(b.width) * b.height);
   });
 }
 
@@ -76,6 +89,8 @@ int64_t project_backward_newton(const newton_rows& tensors, int64_t rows, const 
   template void project_backward_add<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const S*,         \
                                         const gaussian_rows<S>&);                                                     \
   template void composite_tangent<S>(const S*, const S*, const bins&, const S*, S*);                                  \
+  template void camera_tangents<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const bins&, const S*, \
+                                   S*, S*);                                                                           \
   template void composite_normal<S>(const S*, const S*, int64_t, const bins&, const S*, const S*, const S*, const S*, \
                                     S*, std::vector<S>&, S*);                                                         \
   template void normal_diagonal<S>(const gaussian_rows<S>&, int64_t, const view<S>&, const S*, const bins&, const S*, \

@@ -90,9 +90,18 @@ class SplatLinearisation:
         A camera that moves is a scene that moves the other way. When it turns about its own centre, no Gaussian is
         seen from another side, so colours stand still (degree 0).
         """
+        out = self.picture.new_empty((6, *self.picture.shape))
+        if self._on.type == "cpu":
+            self._kernel("splat_camera_tangents")(
+                self._lists, self.params, *self._view, self.records, self._background,
+                self.records.new_empty((6, *self.records.shape)), out)
+            return out
+        return self._one_by_one(out)
+
+    def _one_by_one(self, out: Tensor) -> Tensor:
+        """``camera_columns`` by six products."""
         means, quaternions = self.params[0], self.params[2]
         rotation, centre = (sent(t.to(self.dtype), self._on) for t in (self._camera[:3, :3], self._camera[:3, 3]))
-        out = self.picture.new_empty((6, *self.picture.shape))
         tangents = torch.empty_like(self.records)
         v = [torch.zeros_like(p) for p in self.params]
         for k in range(6):

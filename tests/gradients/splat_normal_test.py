@@ -225,6 +225,16 @@ def test_camera_columns_agree_with_central_differences(name: str) -> None:
         assert want.norm() > 0
 
 
+@pytest.mark.parametrize("name", ["degree 0", "degree 3", "antialiased", "crowded", "opaque", "behind and near"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_camera_columns_in_one_pass_are_six_products(name: str, dtype: torch.dtype, kernels: ModuleType) -> None:
+    near, _ = _linear(next(e for e in EXAMPLES if e.name == name), dtype)
+    got, want = near.camera_columns(), near._one_by_one(torch.empty(6, *near.picture.shape, dtype=dtype))
+    for a, b in zip(got, want):
+        assert b.norm() > 0
+        assert (a - b).norm() <= (1e-12 if dtype == torch.float64 else 2e-5) * b.norm()
+
+
 @pytest.mark.parametrize("name", ["degree 3", "crowded", "opaque", "antialiased", "behind and near"])
 def test_float_lanes_against_double(name: str, kernels: ModuleType) -> None:
     example = next(e for e in EXAMPLES if e.name == name)
