@@ -23,7 +23,7 @@ _ROUND = 0.01  # changes of direction well below that, in radians, count by thei
 class Curvature:
     """Mean length of the change of the gradient over one to four voxels, at samples on the surface."""
 
-    weight: float = 0.02
+    weight: float = 0.01
 
     @property
     def channels(self) -> Collection[str]:
