@@ -14,7 +14,7 @@ import torch
 from pretend import CUDA, WAITS, Pretended, pretended_gpu
 from tiny_capture import tiny_capture
 
-from recon.configs import gaussians_lm
+from recon.configs import gaussians_lm, gaussians_newton
 from recon.configs.gaussians import PRESETS
 from recon.errors import InputError
 from recon.fit.events import Evaluated
@@ -144,6 +144,28 @@ def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditi
     ours, theirs = fit.field.params.state(), cpu.field.params.state()
     for name in ("means", "logits", "sh0"):
         assert float((ours[name] - theirs[name]).norm()) < 1e-2 * float(theirs[name].norm()), name
+
+
+@pytest.mark.usefixtures("gpu")
+def test_local_newton_steps_on_a_gpu() -> None:
+    """There in plain torch with the kernels of the blocks: as good as the fused kernel of the processor."""
+    local = replace(gaussians_newton.PRESETS["fast"].optimizer, share=0.5, curved=4, every=2)
+    system = replace(_system(), steps=6, optimizer=local, strategies={})
+    cpu = Fit(tiny_capture(holdout=8), system)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=8), system, device=CUDA)
+        while fit.step < 6:
+            fit.advance()
+    while cpu.step < 3:
+        cpu.advance()
+    before = {name: t.clone() for name, t in cpu.field.params.state().items()}
+    while cpu.step < 6:
+        cpu.advance()
+    ours, theirs = fit.field.params.state(), cpu.field.params.state()
+    for name in ("means", "logits", "sh0"):
+        apart = float((ours[name] - theirs[name]).norm())
+        assert apart < 1e-2 * float(theirs[name].norm()), name
+        assert apart < 0.1 * float((before[name] - theirs[name]).norm()), name
 
 
 @pytest.mark.usefixtures("gpu")

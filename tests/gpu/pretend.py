@@ -162,9 +162,10 @@ class _Function(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.backward:  # this mode is off in here, but nodes of autograd are to see it
-            one = torch.ones_like(args[0])
+            given = args[1] if len(args) > 1 else (kwargs or {}).get("gradient")
+            given = torch.ones_like(args[0]) if given is None else given
             with self:
-                return _engine_run_backward((args[0],), (one,), False, False, (), allow_unreachable=True,
+                return _engine_run_backward((args[0],), (given,), False, False, (), allow_unreachable=True,
                                             accumulate_grad=True)
         kwargs = kwargs or {}
         if func is torch.autograd.grad:
