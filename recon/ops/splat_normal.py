@@ -91,7 +91,7 @@ class SplatLinearisation:
         seen from another side, so colours stand still (degree 0).
         """
         out = self.picture.new_empty((6, *self.picture.shape))
-        if self._on.type == "cpu":
+        if self.dtype == torch.float64 or cuda.kernels_for(self.records) is None:
             self._kernel("splat_camera_tangents")(
                 self._lists, self.params, *self._view, self.records, self._background,
                 self.records.new_empty((6, *self.records.shape)), out)

@@ -21,6 +21,7 @@ from recon.fit.events import Evaluated
 from recon.fit.loop import Fit, refuse_what_is_not_on_cuda
 from recon.fit.system import Exposure, PoseRefinement, System
 from recon.ops import cuda, room
+from recon.optim.schedule import Schedule
 from recon.renderers.mesh import MeshRenderer
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
@@ -127,7 +128,9 @@ def test_too_little_room_costs_steps_and_no_bits(monkeypatch: pytest.MonkeyPatch
 def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditioner: str) -> None:
     base, few = _system(), gaussians_lm.PRESETS["fast"].optimizer
     step = replace(few.step, preconditioner=preconditioner, solver=replace(few.step.solver, iterations=3))
-    system = replace(base, steps=6, optimizer=replace(few, steps=2, step=step), strategies={})
+    # Round Gaussians: rotations have a gradient of rounding errors, of which Adam would make whole steps.
+    still = replace(few.warm_up, rates=few.warm_up.rates | {"quaternions": Schedule(0.0)})
+    system = replace(base, steps=6, optimizer=replace(few, warm_up=still, steps=2, step=step), strategies={})
     cpu = Fit(tiny_capture(holdout=8), system)
     cpu_losses = [cpu.advance()[0] for _ in range(6)]
     monkeypatch.setattr(room, "MARGIN", 1.0)
