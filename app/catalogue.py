@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_METHOD = "gaussians"
 DEFAULT_PRESET = "balanced"
+CONVERSION = "conversion"  # preset of methods that learn better from another scene than by a short fit from photos
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def load(name: str, preset: str) -> System:
         return known[DEFAULT_PRESET]
     choose("preset", preset, list(known), f"Presets of {name}: {', '.join(known)}")
     return known[preset]
+
+
+def conversion_preset(name: str) -> str:
+    """The preset that ``recon convert`` uses when none is said."""
+    return CONVERSION if CONVERSION in presets(name) else DEFAULT_PRESET
 
 
 def losses() -> dict[str, str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from recon.fit.loop import Fit
 
 FORMAT = "run"
+_PICTURES = 60  # to learn from, at most: each costs as much as many steps
+_HELD_OUT = 10  # to compare with, at most
 _POINT_VIEWS = 24  # whose depth gives the points of the capture
 _PIXELS = 200_000  # looked at in all of them; an object fills a third or so
 _MOST_POINTS = 60_000
@@ -67,13 +69,22 @@ def capture_of(path: Path) -> Capture:
     run = teacher(path.absolute())
     if run.saved is None:
         return _around(path, run)
+    held_out = [v.name for v in run.saved.views if v.split == "test"]
+    fitted = [v.name for v in run.saved.views if v.split != "test"]
+    if not fitted:
+        raise InputError("has no cameras to look from", file=path)
+    kept = _spread(fitted, _PICTURES) | _spread(held_out, _HELD_OUT)
     views = tuple(  # a source of its own for each: the working copy tells pictures apart by it
         View(v.name, v.camera, Picture(path.absolute(), run.saved.has_alpha), "test" if v.split == "test" else "train")
-        for v in run.saved.views)
-    if not any(v.split == "train" for v in views):
-        raise InputError("has no cameras to look from", file=path)
+        for v in run.saved.views if v.name in kept)
     points = _points(run, [v.camera for v in views if v.split == "train"])
     return Capture(path.name, path, FORMAT, views, points, run.saved.world_from_source, None, run.saved.has_alpha)
+
+
+def _spread(names: Sequence[str], most: int) -> set[str]:
+    """All of ``names``, or ``most`` of them at even distances."""
+    count = min(len(names), most)
+    return {names[i * len(names) // count] for i in range(count)}
 
 
 def _around(path: Path, run: Run) -> Capture:

@@ -63,5 +63,11 @@ PRESETS = {
         "densify": Densify(begin=0.05, until=0.6, reset_every=0.0, budget=120_000),
     }),
     "quality": PAPER,
+    # for `recon convert`: the first points lie on surfaces, and the pictures do not contradict each other
+    "conversion": replace(_SHORT, steps=1_000, resolution=Resolution(), optimizer=_rates(3.0, 1e-5), strategies={
+        "sh_degree": RaiseShDegree(at=(0.2, 0.35, 0.5)),
+        "densify": Densify(every=34, begin=0.05, until=0.6, reset_every=0.0, budget=60_000),
+        "average": AverageSteps(begin=0.9),
+    }),
 }
 PRESET = "balanced"

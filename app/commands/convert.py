@@ -37,11 +37,11 @@ class Arguments:
     # the method to turn it into: recon methods
     to: Annotated[str, option("METHOD")]
 
-    # fast, balanced or quality
-    preset: Annotated[str, option("NAME", "balanced")] = catalogue.DEFAULT_PRESET
+    # conversion (where the method has it), fast, balanced or quality
+    preset: Annotated[str | None, option("NAME", "conversion, else balanced")] = None
 
     # optimisation steps in total
-    steps: Annotated[int | None, option("N", "a quarter of what the preset says")] = None
+    steps: Annotated[int | None, option("N", "those of conversion, a quarter of other presets")] = None
 
     # finish in about this time: 90s, 3m
     time: Annotated[str | None, option("3m")] = None
@@ -72,7 +72,8 @@ def run(argv: Sequence[str]) -> int:
     arguments = command_line.parse(Arguments, argv, prog="recon convert")
     if arguments.time and arguments.steps:
         raise InputError("--time and --steps exclude each other", fix="Leave one out.")
-    system = catalogue.load(arguments.to, arguments.preset)  # a wrong name is told before anything heavy is done
+    preset = arguments.preset or catalogue.conversion_preset(arguments.to)
+    system = catalogue.load(arguments.to, preset)  # a wrong name is told before anything heavy is done
     from recon.app import reporters
     from recon.app.fitting import FitJob, FitRequest, follow
     from recon.app.run_folder import open_run
@@ -83,9 +84,9 @@ def run(argv: Sequence[str]) -> int:
         source = open_run(source).path
     steps = arguments.steps
     if steps is None and arguments.time is None:
-        steps = max(round(_STEPS * system.steps), 100)
+        steps = system.steps if preset == catalogue.CONVERSION else max(round(_STEPS * system.steps), 100)
     request = FitRequest(
-        scene=str(source), format="run" if source.is_file() else None, method=arguments.to, preset=arguments.preset,
+        scene=str(source), format="run" if source.is_file() else None, method=arguments.to, preset=preset,
         steps=steps,
         time=sizes.parse_seconds(arguments.time) if arguments.time else None, resolution=arguments.resolution or "1/1",
         memory=sizes.parse_bytes(arguments.memory) if arguments.memory else None, seed=arguments.seed,
