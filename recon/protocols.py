@@ -123,7 +123,10 @@ class Sampler(Protocol):
 
 
 class Loss(Protocol):
-    """One term of the objective. ``channels`` says what must be rendered for it."""
+    """One term of the objective. ``channels`` says what must be rendered for it.
+
+    One that reads more of an Observation than its target and mask names that in ``reads``: "alpha" is kept only then.
+    """
 
     @property
     def weight(self) -> float: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,9 +23,10 @@ _LEAST = 1e-5
 
 @dataclass(frozen=True)
 class Silhouette:
-    """Mean over pixels; zero where photos have no mask, or are fitted over a fixed colour."""
+    """Mean over pixels; zero where photos have no mask."""
 
     weight: float = 0.1
+    reads: ClassVar[Collection[str]] = ("alpha",)
 
     @property
     def channels(self) -> Collection[str]:

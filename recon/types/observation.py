@@ -22,7 +22,7 @@ class Observation:
     index       position of the view in its split
     depth       [height, width] float32 z-depth, 0 = unknown, or None
     rays        where pixels of several views are compared: target and mask are patches of rays, camera is one of them
-    alpha       [height, width] uint8, 255 = the object, where the background is a random colour, or None
+    alpha       [height, width] uint8, 255 = the object, where a loss reads it and the photo has one, or None
     """
 
     camera: Camera

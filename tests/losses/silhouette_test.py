@@ -66,8 +66,9 @@ def _capture(masked: bool) -> Capture:
     return Capture("t", Path("t"), "memory", (view,), mask_meaning="object" if masked else None)
 
 
-def test_drawn_rays_carry_their_silhouette() -> None:
-    system = replace(neus.PRESETS["fast"], masks="object")
+@pytest.mark.parametrize("background", ["random", "white"])
+def test_drawn_rays_carry_their_silhouette(background: str) -> None:
+    system = replace(neus.PRESETS["fast"], masks="object", background=background)
     observations = Observations(_capture(True).train, _capture(True), system)
     seen = RandomPixels(rays=256).draw(observations, 0, 3, 1.0)
     assert seen.alpha is not None
@@ -79,3 +80,11 @@ def test_drawn_rays_carry_their_silhouette() -> None:
     assert seen.to(torch.device("meta")).alpha.device.type == "meta"  # type: ignore[union-attr]
     plain = Observations(_capture(False).train, _capture(False), system)
     assert RandomPixels(rays=256).draw(plain, 0, 3, 1.0).alpha is None
+
+
+def test_outlines_are_kept_only_where_a_loss_reads_them() -> None:
+    system = replace(neus.PRESETS["fast"], masks="object", background="white")
+    silent = system.losses | {"silhouette": Silhouette(0.0)}
+    for kept, losses in ((True, system.losses), (False, silent), (False, {"colour": AbsoluteError()})):
+        observations = Observations(_capture(True).train, _capture(True), replace(system, losses=losses))
+        assert (observations.get(0).alpha is not None) == kept
