@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from recon.mesh.grid import Grid
+from recon.mesh.intersections import uncrossed
 from recon.mesh.measure import points_on, unit_normals
 from recon.ops.flexicubes import WEIGHTS, FlexibleMesh, flexicubes, sign_change_loss
 from recon.ops.triangles import Triangles
 from recon.types import Mesh
+
+_ROUND = 0.05  # distances of normals well below that, about the angle in radians, count by their squares
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class FlexibleFit:
 
     steps        of Adam, whose rate falls from ``rate`` to a tenth
     points       on either surface, drawn anew in each step; 0 = one per two crossed cubes, at least 12,000
-    tilt         weight of 1 - cosine of the angle between normals
+    tilt         weight of the distance between normals: its length and not its square, so that most become right where
+                 a few, of detail that is finer than the grid, cannot
     deviation    weight of L_dev, in cells
     sign         weight of the sign change loss
     """
@@ -34,7 +38,7 @@ class FlexibleFit:
     steps: int = 200
     rate: float = 0.03
     points: int = 0
-    tilt: float = 0.1
+    tilt: float = 0.3
     deviation: float = 0.1
     sign: float = 0.01
     seed: int = 2
@@ -43,7 +47,8 @@ class FlexibleFit:
 def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleFit = FlexibleFit()) -> Mesh:
     """The mesh of FlexiCubes on ``grid`` fitted to ``true``, from signed distances ``values`` [nz, ny, nx].
 
-    Manifold always; closed where the inside does not reach the border of the grid.
+    Manifold always; closed where the inside does not reach the border of the grid. No faces cut each other, unless
+    smoothing around those that do was not enough.
     """
     h = grid.spacing
     s = (values / h).clamp(-3, 3).requires_grad_()  # in cells
@@ -67,7 +72,8 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
         x, face = points_on(corners, count, generator)
         q, true_face = true.closest(x.detach())
         there = ((x - q) / h).square().sum(1).mean()
-        tilt = (1 - (unit_normals(corners[face]) * normals[true_face.long()]).sum(1)).mean()
+        apart = (unit_normals(corners[face]) - normals[true_face.long()]).square().sum(1)
+        tilt = ((apart + _ROUND * _ROUND).sqrt() - _ROUND).mean()
         y, y_face = points_on(true_corners, count, generator)
         back = (_towards(y, mesh.vertices, mesh.faces) * normals[y_face]).sum(1).div(h).square().mean()
         loss = (there + back + settings.tilt * tilt + settings.deviation * mesh.deviation.mean() / h
@@ -77,7 +83,7 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
         adam.step()
     with torch.no_grad():
         mesh = extracted("diagonal")
-    return Mesh(mesh.vertices.detach(), mesh.faces)
+    return uncrossed(Mesh(mesh.vertices.detach(), mesh.faces))
 
 
 def _towards(y: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from recon.mesh import flexicubes as dual_contouring
 from recon.mesh import marching_cubes
 from recon.mesh.flexible_fit import FlexibleFit, fit_surface
 from recon.mesh.grid import Grid
+from recon.mesh.intersections import self_intersections, uncrossed
 from recon.mesh.measure import Truth, f_score, points_on, sharp_edges, smallest_angles
 from recon.types import Mesh
 
@@ -103,3 +104,17 @@ def test_a_fitted_grid_beats_marching_cubes_on_a_turned_cube() -> None:
     assert fitted.off_normals < 0.67 * by_cubes.off_normals  # the margin that the paper reports on its set
     assert fitted.chamfer < 0.5 * by_cubes.chamfer
     assert (fitted.watertight, fitted.cuts) == (True, 0)
+
+
+def test_crossed_faces_are_straightened_and_others_stay() -> None:
+    grid = Grid.around(torch.full((3,), -0.95), torch.full((3,), 0.95), 17)
+    ball = marching_cubes.mesh_distance(lambda x: x.norm(dim=1) - 0.7, grid)
+    assert torch.equal(uncrossed(ball).vertices, ball.vertices)
+    vertices = ball.vertices.clone()
+    vertices[::200] *= -1.1  # spikes through the other side
+    crossed = Mesh(vertices, ball.faces)
+    assert self_intersections(crossed) >= 3
+    mended = uncrossed(crossed)
+    assert self_intersections(mended) == 0
+    assert torch.equal(mended.faces, ball.faces)
+    assert float((mended.vertices == vertices).all(1).float().mean()) > 0.7
