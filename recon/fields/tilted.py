@@ -2,8 +2,9 @@
 
 Source: Yi, Zeng, Buchanan, Ma, "Canonical factors for hybrid neural fields" (TILTED), ICCV 2023, arXiv 2308.15461.
 Differences: the frames turn the box that is already contracted; coordinates are scaled so that what is occupied stays
-inside under any rotation; each frame has a whole inner field, whose densities are added and whose features are put side
-by side; the gradient by a rotation is taken by central differences at some of the points; no bottleneck phase.
+inside under any rotation, and frames get more voxels by that; each frame has a whole inner field, whose densities are
+added and whose features are put side by side; the gradient by a rotation is taken by central differences at some of the
+points; no bottleneck phase.
 """
 
 from __future__ import annotations
@@ -74,6 +75,15 @@ class TiltedField(WrappedField):
         out = super().build_params(generator)
         return out | {"rotation": start / start.norm(dim=1, keepdim=True)}
 
+    def part_voxels(self, part: int) -> tuple[float, float]:
+        """As many as make cells of a frame as large as those of the whole, whose box is smaller there."""
+        more = 1.0 / (self.scale**3 * float(self._sides().prod()))
+        return more * self.voxels, more * self.most_voxels
+
+    def bytes_at(self, voxels: float) -> float:
+        """With as many voxels as a cube needs that is turned in itself."""
+        return super().bytes_at(3**1.5 * voxels)
+
     def _sides(self) -> Tensor:
         """[3] sides of the box, the longest 1."""
         sides = torch.tensor(self.region.extent)
@@ -119,8 +129,8 @@ class TiltedField(WrappedField):
         return super().state() | {"scale": self.scale}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
         self.scale = float(state["scale"])
+        super().load_state(state)
 
 
 def _scale_of(region: Region) -> float:

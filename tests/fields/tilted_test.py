@@ -10,6 +10,7 @@ from tiny_capture import tiny_capture
 from torch import Tensor
 
 from recon.fields.dense_grid import DenseGridSettings
+from recon.fields.parts.region import Region
 from recon.fields.tilted import TiltedField, TiltedSettings, matrix_of, small_rotation
 from recon.fields.vector_matrix import FactoredSettings
 from recon.ops.adam import adam_touched_
@@ -52,6 +53,20 @@ def test_occupied_cells_stay_inside_however_frames_turn() -> None:
     for q in field.params["rotation"].detach():
         turned = field._turned(corners, matrix_of(q))
         assert float((turned - 0.5).abs().max()) <= 0.5 + 1e-6
+
+
+def test_voxels_of_a_frame_are_as_large_as_those_of_the_whole() -> None:
+    field = _field(FactoredSettings(voxels=100_000), rotations=2)
+    field.scale = 0.6  # of what is occupied here less would do
+    region = Region((0.0, 0.0, 0.0), (2.0, 1.0, 1.0), 0.0, torch.ones(2, 2, 2, dtype=torch.bool))
+    field.region = region
+    field.follow()
+    whole = region.cell(field.voxels)
+    part = field.parts[0]
+    assert part.region.cell(part.voxels) * max(region.extent) / field.scale == pytest.approx(whole, rel=1e-5)
+    again = TiltedSettings(FactoredSettings(voxels=100_000), rotations=2).build()
+    again.load_state(field.state())
+    assert again.parts[0].voxels == part.voxels
 
 
 def test_the_gradient_by_a_rotation_is_that_of_a_ramp() -> None:
