@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from recon.configs import gaussians
-from recon.configs.gaussians_lm import HANDOVER, SHORTER, finished
+from recon.configs._finished import HANDOVER, SHORTER, finished
 from recon.fit.system import System
 from recon.optim.local_newton import LocalNewtonSettings
 

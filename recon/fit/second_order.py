@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +14,12 @@ from recon.errors import InputError
 from recon.fit.corrected_picture import CorrectedPicture
 from recon.fit.exposure import ExposureCorrection
 from recon.fit.exposure_block import ExposureBlock
+from recon.fit.linear_views import LinearViews
 from recon.fit.photos import Observations
 from recon.fit.pose_block import PoseBlock
 from recon.fit.poses import Poses
 from recon.fit.system import System
+from recon.fit.view_block import ViewBlock
 from recon.protocols import Curved, Linear, Linearises, OwnCurvature, Regularizer
 from recon.types import Observation, Render
 
@@ -41,48 +42,6 @@ class Passes:
     """How often photos were looked at: drawn for a gradient or a value, or gone through by a product."""
 
     count: int = 0
-
-
-class ViewBlock(Protocol):
-    """Unknowns that a view has for itself, as a part of x: all of one kind, of all views.
-
-    What they share with the scene and with each other goes through the pictures of the views, in ``jvp`` and ``vjp_``.
-    """
-
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """Lengths of consecutive parts that have units of their own."""
-        ...
-
-    def rebase(self) -> None:
-        """x counts from the present values; what was added is forgotten."""
-        ...
-
-    def add(self, view: int, picture: Any, gradient: Tensor, weights: Tensor) -> None: ...
-
-    def keep(self, view: int, picture: Any, free: int) -> int:
-        """Keeps what products need again, if ``free`` bytes suffice: how many it took."""
-        ...
-
-    def jvp(self, view: int, picture: Any, v: Tensor) -> Tensor: ...
-
-    def vjp_(self, view: int, picture: Any, u: Tensor, out: Tensor) -> None: ...
-
-    def read(self) -> Tensor: ...
-
-    def write(self, x: Tensor) -> None: ...
-
-    def gradient(self) -> Tensor: ...
-
-    def diagonal(self) -> Tensor: ...
-
-    def product(self, v: Tensor) -> Tensor:
-        """J^T W J v of all views, without what they share with other unknowns."""
-        ...
-
-    def solve(self, added: Tensor, r: Tensor) -> Tensor:
-        """The inverse of that matrix with ``added`` on its diagonal, times r."""
-        ...
 
 
 class ViewsProblem:
@@ -216,114 +175,3 @@ def _spread(views: Sequence[int], count: int, phase: float = 0.5) -> list[int]:
     if not 0 < count < len(views):
         return list(views)
     return [views[int((k + phase) * len(views) / count) % len(views)] for k in range(count)]
-
-
-class LinearViews:
-    """Implements Linearisation: gradient, diagonal and products, summed over the views in their order."""
-
-    def __init__(self, problem: ViewsProblem, tested: Sequence[int], blocks: bool = False) -> None:
-        self.problem = problem
-        self.blocks: Any = None  # of the first picture's kind
-        self.groups = tuple(chain((problem.field.params[n].numel() for n in problem.names),
-                                  *(block.groups for block in problem.own)))
-        self._share = 1.0 / len(problem.views)
-        on = problem.field.params.device
-        self.gradient, self.diagonal = (torch.zeros(sum(self.groups), device=on) for _ in range(2))
-        g, diagonal = problem.split(self.gradient), problem.split(self.diagonal)
-        self._kept: dict[int, tuple[Linear, Tensor]] = {}
-        self._scale = len(problem.views) / len(problem.curved)
-        problem.passes.count += len(problem.views)
-        free, tested_values = problem.memory, {}
-        for view in problem.views:
-            seen = problem.observe(view)
-            picture = problem.draw(seen)
-            value, u, weights = problem.curvature(picture.picture, seen)
-            weights = weights * self._share
-            picture.vjp_(u * self._share, g)
-            if blocks and self.blocks is None and hasattr(picture, "blocks"):
-                self.blocks = picture.blocks()
-            if self.blocks is None:
-                picture.diagonal_(weights, diagonal)
-            else:
-                picture.diagonal_(weights, diagonal, self.blocks.values)
-            tested_values[view] = value
-            for block in problem.own:
-                block.add(view, picture, u * self._share, weights)
-                if view in problem.curved:
-                    free -= block.keep(view, picture, free)
-            if view not in problem.curved:
-                continue
-            free -= picture.nbytes + weights.numel() * 4
-            if free >= 0:
-                self._kept[view] = (picture, weights)
-        problem.redrawn = len(problem.curved) - len(self._kept)
-        if problem.redrawn:
-            message = (f"the memory budget holds {len(self._kept)} of {len(problem.curved)} linearised photos; "
-                       "the others are drawn again for every product, which is slower")
-            if not any("linearised photos" in w for w in problem.warned):
-                problem.warnings.append(message)
-                problem.warned.append(message)
-        of_gradient, of_diagonal = problem.parts_of_views(self.gradient), problem.parts_of_views(self.diagonal)
-        for block, by_x, squares in zip(problem.own, of_gradient, of_diagonal, strict=True):
-            by_x.copy_(block.gradient())
-            squares.copy_(block.diagonal())
-        self.value = sum(tested_values[v] for v in tested) / len(tested)
-
-    def product(self, v: Tensor) -> Tensor:
-        out = torch.zeros_like(v)
-        to, along = self.problem.split(out), self.problem.split(v)
-        self.problem.passes.count += len(self.problem.curved)
-        if self.problem.own:
-            return self._product_with_views(v, out, along, to)
-        for view in self.problem.curved:
-            picture, weights = self._picture(view)
-            picture.normal_(along, weights, to)
-        return out.mul_(self._scale)
-
-    def _picture(self, view: int) -> tuple[Linear, Tensor]:
-        if view in self._kept:
-            return self._kept[view]
-        seen = self.problem.observe(view)
-        picture = self.problem.draw(seen)
-        return picture, self.problem.curvature(picture.picture, seen)[2] * self._share
-
-    def _product_with_views(self, v: Tensor, out: Tensor, along: list[Tensor], to: list[Tensor]) -> Tensor:
-        """The scene and what views have for themselves are coupled in the curved views. What a view has for itself is
-        seen by it alone, so its part is never scaled; in the other views the kinds count apart from each other."""
-        own, parts = self.problem.own, self.problem.parts_of_views(v)
-        results = self.problem.parts_of_views(out)
-        for block, part, result in zip(own, parts, results, strict=True):
-            result.copy_(block.product(part))
-        for view in self.problem.curved:
-            picture, weights = self._picture(view)
-            by_scene = picture.jvp(along)
-            by_view = torch.zeros_like(by_scene)
-            for block, part in zip(own, parts, strict=True):
-                by_view += block.jvp(view, picture, part)
-            picture.vjp_(weights * (self._scale * by_scene + by_view), to)
-            for block, result in zip(own, results, strict=True):
-                block.vjp_(view, picture, weights * (by_scene + by_view), result)
-        return out
-
-    def inverse(self, added: Tensor) -> Tensor | Callable[[Tensor], Tensor]:
-        """By blocks of what views have for themselves and, where asked for, of single primitives; else the diagonal."""
-        problem = self.problem
-        if self.blocks is None and not problem.own:
-            return 1.0 / (self.diagonal + added)
-        multiply_ = None
-        if self.blocks is not None:
-            multiply_ = self.blocks.inverse(problem.split(added), problem.split(self.diagonal))
-        added_to_views = problem.parts_of_views(added)
-
-        def precondition(r: Tensor) -> Tensor:
-            z = r.clone()
-            if multiply_ is None:
-                z /= self.diagonal + added
-            else:
-                multiply_(problem.split(z))
-            parts = zip(problem.own, added_to_views, problem.parts_of_views(z), problem.parts_of_views(r), strict=True)
-            for block, more, part, given in parts:
-                part.copy_(block.solve(more, given))
-            return z
-
-        return precondition

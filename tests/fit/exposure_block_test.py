@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from near_truth import RATES, near_the_truth
 from tiny_capture import Fixed, MemoryPhoto, camera_at, picture, random_gaussians, tiny_capture
 from torch import Tensor
 
-from recon.fields.gaussians import GaussianField, GaussianSettings
+from recon.fields.gaussians import GaussianSettings
 from recon.fit.corrected_picture import CorrectedPicture, corrected
 from recon.fit.exposure_block import ExposureBlock
 from recon.fit.loop import Fit
@@ -27,12 +28,10 @@ from recon.optim.damping import PaperDamping, TrustRegion
 from recon.optim.gauss_newton import GaussNewton, Memory
 from recon.optim.levenberg_marquardt import LevenbergMarquardtSettings
 from recon.optim.linear import ConjugateGradients
-from recon.optim.schedule import Schedule
 from recon.renderers.splat import SplatRenderer
 from recon.types import Capture, Gaussians, Photo
 
-RATES = {"means": Schedule(3e-3), "log_scales": Schedule(1e-2), "quaternions": Schedule(4e-3), "logits": Schedule(0.05),
-         "sh0": Schedule(1e-2), "sh_rest": Schedule(1e-3)}
+OFF = {"means": 0.02, "sh0": 0.3}
 STEP = GaussNewton(TrustRegion(start=0.1), ConjugateGradients(20, 0.01))
 MIXED = torch.tensor([[0.9, 0.06, -0.02, 0.03], [-0.05, 1.1, 0.04, -0.02], [0.01, -0.07, 1.2, 0.05]],
                      dtype=torch.float64)
@@ -158,19 +157,6 @@ def capture() -> Capture:
     return _tinted(tiny_capture())
 
 
-def _near_the_truth(capture: Capture, system: System) -> Fit:
-    fit = Fit(capture, system)
-    truth = GaussianField.from_gaussians(_truth())
-    state = {k: v.clone() for k, v in truth.params.state().items()}
-    generator = torch.Generator().manual_seed(5)
-    for name, size in (("means", 0.02), ("sh0", 0.3)):
-        state[name] += size * torch.randn(state[name].shape, generator=generator)
-    fit.field.params.load_state(state)
-    fit.field.active_degree = system.field.sh_degree  # type: ignore[attr-defined]
-    fit.optimizer = system.optimizer.build(fit.field, fit.problem.radius, system.steps)
-    return fit
-
-
 def _maps(fit: Fit) -> Tensor:
     assert fit.problem.exposure is not None
     return fit.problem.exposure.maps.detach()
@@ -182,7 +168,7 @@ def _disturb_maps(fit: Fit) -> None:
 
 
 def test_gradient_by_maps_agrees_with_central_differences(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF, _truth())
     _disturb_maps(fit)
     problem = fit.problem.least_squares()
     near = problem.linearise()
@@ -206,7 +192,7 @@ def test_gradient_by_maps_agrees_with_central_differences(capture: Capture) -> N
 @pytest.mark.parametrize("poses", [False, True], ids=["alone", "with poses"])
 def test_products_are_symmetric_positive_and_agree_with_the_diagonal(capture: Capture, poses: bool) -> None:
     system = replace(_system(), losses={"photometric": Photometric()}, pose_refinement=PoseRefinement(poses, begin=0.0))
-    fit = _near_the_truth(capture, system)
+    fit = near_the_truth(capture, system, OFF, _truth())
     _disturb_maps(fit)
     generator, found = torch.Generator().manual_seed(1), []
     for options in ({}, {"curved": 3}, {"memory": 0}):
@@ -228,7 +214,7 @@ def test_products_are_symmetric_positive_and_agree_with_the_diagonal(capture: Ca
 
 def test_the_model_predicts_what_a_small_step_does(capture: Capture) -> None:
     """Squared errors: near x the loss is gradient . d + d . H d / 2 along scene and maps together."""
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF, _truth())
     _disturb_maps(fit)
     problem = fit.problem.least_squares()
     near = problem.linearise()
@@ -252,14 +238,14 @@ def test_a_fit_finds_the_gains_of_its_photos(capture: Capture) -> None:
     """Brightness and tint of every photo disturbed, scene disturbed: the gains come back in a dozen steps."""
     gains, system = _tints(6), replace(_system(12), field=GaussianSettings(sh_degree=0))
     system = replace(system, optimizer=LevenbergMarquardtSettings(AdamSettings(RATES), steps=12, step=STEP))
-    fit = _near_the_truth(capture, system)
+    fit = near_the_truth(capture, system, OFF, _truth())
     before = _gain_errors(fit, gains)
     first = fit.advance()[0]
     for _ in range(11):
         last = fit.advance()[0]
     assert before > 0.1
     assert _gain_errors(fit, gains) < 0.02
-    without = _near_the_truth(capture, replace(system, exposure=Exposure()))
+    without = near_the_truth(capture, replace(system, exposure=Exposure()), OFF, _truth())
     for _ in range(12):
         tinted = without.advance()[0]
     assert last < 0.02 * first
@@ -267,7 +253,7 @@ def test_a_fit_finds_the_gains_of_its_photos(capture: Capture) -> None:
 
 
 def test_a_failed_step_leaves_the_maps_to_the_bit(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF, _truth())
     _disturb_maps(fit)
 
     class Boastful(ViewsProblem):

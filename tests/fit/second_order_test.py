@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_capture import random_gaussians, tiny_capture
+from near_truth import RATES, near_the_truth, values
+from tiny_capture import tiny_capture
 from torch import Tensor
 
 from recon.errors import InputError
-from recon.fields.gaussians import GaussianField, GaussianSettings
+from recon.fields.gaussians import GaussianSettings
 from recon.fit.loop import Fit
 from recon.fit.second_order import ViewsProblem
 from recon.fit.system import System
@@ -30,8 +31,7 @@ from recon.optim.schedule import Schedule
 from recon.renderers.splat import SplatRenderer
 from recon.types import Capture, Render
 
-RATES = {"means": Schedule(3e-3), "log_scales": Schedule(1e-2), "quaternions": Schedule(4e-3), "logits": Schedule(0.05),
-         "sh0": Schedule(1e-2), "sh_rest": Schedule(1e-3)}
+OFF = {"means": 0.02, "sh0": 0.1 / 0.282}  # 2 % of the scene, a tenth of the range of colours
 
 
 def _system(steps: int = 4, **options: Any) -> System:
@@ -42,23 +42,6 @@ def _system(steps: int = 4, **options: Any) -> System:
 @pytest.fixture(scope="module")
 def capture() -> Capture:
     return tiny_capture()
-
-
-def _near_the_truth(capture: Capture, system: System, seed: int = 5) -> Fit:
-    """A fit that starts at the Gaussians of the photos, disturbed: positions 2 % of the scene, colours 0.1."""
-    fit = Fit(capture, system)
-    generator = torch.Generator().manual_seed(seed)
-    truth = GaussianField.from_gaussians(random_gaussians())
-    state = {k: v.clone() for k, v in truth.params.state().items()}
-    state["means"] += 0.02 * torch.randn(state["means"].shape, generator=generator)
-    state["sh0"] += 0.1 / 0.282 * torch.randn(state["sh0"].shape, generator=generator)
-    fit.field.params.load_state(state)
-    fit.optimizer = system.optimizer.build(fit.field, fit.problem.radius, system.steps)
-    return fit
-
-
-def _values(fit: Fit) -> Tensor:
-    return torch.cat([t.detach().flatten() for _, t in fit.field.params.items()])
 
 
 # ---------------------------------------------------------------- the model of a picture's loss
@@ -105,7 +88,7 @@ def test_blur_is_the_window_of_ssim() -> None:
 
 
 def test_gradient_and_value_are_those_of_the_losses(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
     problem = fit.problem.least_squares()
     near = problem.linearise()
     loss = torch.zeros(())
@@ -122,7 +105,7 @@ def test_gradient_and_value_are_those_of_the_losses(capture: Capture) -> None:
 
 
 def test_products_are_symmetric_and_positive(capture: Capture) -> None:
-    near = _near_the_truth(capture, _system()).problem.least_squares().linearise()
+    near = near_the_truth(capture, _system(), OFF).problem.least_squares().linearise()
     generator = torch.Generator().manual_seed(1)
     a, b = (torch.randn(len(near.gradient), generator=generator) for _ in range(2))
     Ha, Hb = near.product(a), near.product(b)
@@ -132,7 +115,7 @@ def test_products_are_symmetric_and_positive(capture: Capture) -> None:
 
 
 def test_too_little_memory_draws_pictures_again_to_the_same_bits(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
     found = []
     for memory in (1 << 30, 200_000, 0):
         problem = ViewsProblem(fit.field, fit.system, fit.problem.observations, range(6), memory=memory)
@@ -155,12 +138,12 @@ def test_too_little_memory_is_said_once(capture: Capture) -> None:
 
 
 def test_curvature_of_some_views_stands_for_all(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
 
     def of(**options: Any) -> Any:
         return ViewsProblem(fit.field, fit.system, fit.problem.observations, range(6), **options).linearise()
 
-    whole, v = of(), torch.ones(len(_values(fit)))
+    whole, v = of(), torch.ones(len(values(fit)))
     halves = [of(curved=3, phase=phase) for phase in (0.25, 0.75)]
     assert halves[0].problem.curved != halves[1].problem.curved
     want = whole.product(v)
@@ -171,7 +154,7 @@ def test_curvature_of_some_views_stands_for_all(capture: Capture) -> None:
 
 
 def test_views_in_batches_lower_the_loss(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
     problem = fit.problem.least_squares(batches=3)
     assert sorted(v for part in problem.parts for v in part.views) == problem.views
     report = GaussNewton(TrustRegion(start=1.0), ConjugateGradients(8)).step(problem, Memory())
@@ -181,7 +164,7 @@ def test_views_in_batches_lower_the_loss(capture: Capture) -> None:
 
 
 def test_views_are_spread_and_drawn_from_the_step(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
     first = fit.problem.least_squares(3).views
     assert len(set(first)) == 3
     assert fit.problem.least_squares(3).views == first
@@ -196,12 +179,12 @@ def test_six_steps_recover_more_than_600_of_adam(capture: Capture) -> None:
     """Squared error, 60 Gaussians, the rates of the preset and a schedule for Adam."""
     squared = replace(_system(), losses={"squared": SquaredError()})
     few = GaussNewton(solver=ConjugateGradients(8, 0.01))
-    second = _near_the_truth(capture, replace(
-        squared, steps=6, optimizer=LevenbergMarquardtSettings(AdamSettings(RATES), steps=6, step=few)))
+    second = near_the_truth(capture, replace(
+        squared, steps=6, optimizer=LevenbergMarquardtSettings(AdamSettings(RATES), steps=6, step=few)), OFF)
     for _ in range(6):
         second.advance()
-    first = _near_the_truth(capture, replace(squared, steps=600, optimizer=AdamSettings(
-        {k: Schedule(s.start, s.start / 10) for k, s in RATES.items()})))
+    first = near_the_truth(capture, replace(squared, steps=600, optimizer=AdamSettings(
+        {k: Schedule(s.start, s.start / 10) for k, s in RATES.items()})), OFF)
     for _ in range(600):
         first.advance()
     got, adam = second.problem.least_squares().value(), first.problem.least_squares().value()
@@ -210,7 +193,7 @@ def test_six_steps_recover_more_than_600_of_adam(capture: Capture) -> None:
 
 def test_colours_alone_are_solved_by_one_undamped_step(capture: Capture) -> None:
     """The picture is linear in the colours (where none is clamped), so squared errors are a quadratic."""
-    fit = _near_the_truth(capture, replace(_system(), losses={"squared": SquaredError()}))
+    fit = near_the_truth(capture, replace(_system(), losses={"squared": SquaredError()}), OFF)
     params = fit.field.params
     params["sh0"].detach().add_(3.0)  # far from the clamp at zero
     problem = fit.problem.least_squares()
@@ -238,7 +221,7 @@ def test_colours_alone_are_solved_by_one_undamped_step(capture: Capture) -> None
 
 
 def test_a_failed_step_leaves_the_parameters_to_the_bit(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system())
+    fit = near_the_truth(capture, _system(), OFF)
 
     class Boastful(ViewsProblem):
         def linearise(self, blocks: bool = False) -> Any:
@@ -246,12 +229,12 @@ def test_a_failed_step_leaves_the_parameters_to_the_bit(capture: Capture) -> Non
             near.gradient *= 1e4
             return near
 
-    before = _values(fit)
+    before = values(fit)
     problem = Boastful(fit.field, fit.system, fit.problem.observations, range(6))
     memory = Memory()
     report = GaussNewton(TrustRegion(start=1e-3), most_change=1e3).step(problem, memory)
     assert not report.accepted
-    assert torch.equal(_values(fit), before)
+    assert torch.equal(values(fit), before)
     assert memory.strength > 1e-3
 
 
@@ -267,7 +250,7 @@ def test_the_same_bits_again_and_after_a_resume(capture: Capture, tmp_path: Any)
     for _ in rest.events():
         pass
     assert rest.resumed
-    assert torch.equal(_values(whole), _values(rest))
+    assert torch.equal(values(whole), values(rest))
     assert whole.optimizer.memory == rest.optimizer.memory
 
 
@@ -284,16 +267,16 @@ def test_a_loss_that_is_not_a_number_names_loss_and_view(capture: Capture) -> No
             return (math.nan if seen.index == 2 else value), gradient, weights
 
     system = _system(steps=1)
-    fit = _near_the_truth(capture, replace(system, losses={"colours": Broken()}))
+    fit = near_the_truth(capture, replace(system, losses={"colours": Broken()}), OFF)
     fit.system = fit.problem.system
-    before = _values(fit)
+    before = values(fit)
     with pytest.raises(InputError, match=f'"colours" became nan on view {capture.train[2].name}'):
         fit.advance()
-    assert torch.equal(_values(fit), before)
+    assert torch.equal(values(fit), before)
 
 
 def test_squared_error_is_its_own_model(capture: Capture) -> None:
-    seen = _near_the_truth(capture, _system()).problem.least_squares().observe(0)
+    seen = near_the_truth(capture, _system(), OFF).problem.least_squares().observe(0)
     rgb = torch.rand(3, *seen.target.shape[1:])
     for mask in (None, (torch.rand(*seen.target.shape[1:]) > 0.4).to(torch.uint8)):
         seen = replace(seen, mask=mask)

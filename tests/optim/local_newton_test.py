@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_capture import random_gaussians, tiny_capture
-from torch import Tensor
+from near_truth import RATES, near_the_truth, values
+from tiny_capture import tiny_capture
 
 from recon.errors import InputError
-from recon.fields.gaussians import GaussianField, GaussianSettings
+from recon.fields.gaussians import GaussianSettings
 from recon.fit.loop import Fit
 from recon.fit.system import Exposure, System
 from recon.losses.photometric import Photometric
@@ -23,8 +23,7 @@ from recon.renderers.march import MarchRenderer
 from recon.renderers.splat import SplatRenderer
 from recon.types import Capture
 
-RATES = {"means": Schedule(3e-3), "log_scales": Schedule(1e-2), "quaternions": Schedule(4e-3), "logits": Schedule(0.05),
-         "sh0": Schedule(1e-2), "sh_rest": Schedule(1e-3)}
+OFF = {"means": 0.02, "sh0": 0.35, "log_scales": 0.1}
 
 
 def _system(steps: int, **options: Any) -> System:
@@ -38,37 +37,20 @@ def capture() -> Capture:
     return tiny_capture()
 
 
-def _near_the_truth(capture: Capture, system: System) -> Fit:
-    fit = Fit(capture, system)
-    generator = torch.Generator().manual_seed(5)
-    truth = GaussianField.from_gaussians(random_gaussians())
-    state = {k: v.clone() for k, v in truth.params.state().items()}
-    for name, size in (("means", 0.02), ("sh0", 0.35), ("log_scales", 0.1)):
-        state[name] += size * torch.randn(state[name].shape, generator=generator)
-    fit.field.params.load_state(state)
-    fit.field.active_degree = 1
-    fit.optimizer = system.optimizer.build(fit.field, fit.problem.radius, system.steps)
-    return fit
-
-
-def _values(fit: Fit) -> Tensor:
-    return torch.cat([t.detach().flatten() for _, t in fit.field.params.items()])
-
-
 def _loss(fit: Fit) -> float:
     return fit.problem.least_squares().value()
 
 
 def test_fewer_steps_than_adam_for_the_same_loss(capture: Capture) -> None:
     """L1 and SSIM, 60 Gaussians; Adam at the rates of the preset with a schedule, at twice and four times of them."""
-    local = _near_the_truth(capture, _system(60, rate=Schedule(0.3, 0.03)))
+    local = near_the_truth(capture, _system(60, rate=Schedule(0.3, 0.03)), OFF)
     before = _loss(local)
     for _ in range(60):
         local.advance()
     best = before
     for scale in (1.0, 2.0, 4.0):
         rates = {k: Schedule(scale * s.start, scale * s.start / 10) for k, s in RATES.items()}
-        adam = _near_the_truth(capture, replace(_system(120), optimizer=AdamSettings(rates)))
+        adam = near_the_truth(capture, replace(_system(120), optimizer=AdamSettings(rates)), OFF)
         for _ in range(120):
             adam.advance()
         best = min(best, _loss(adam))
@@ -77,7 +59,7 @@ def test_fewer_steps_than_adam_for_the_same_loss(capture: Capture) -> None:
 
 
 def test_curvature_is_the_mean_over_the_views_that_show_a_gaussian(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system(4))
+    fit = near_the_truth(capture, _system(4), OFF)
     far = fit.field.params["means"].detach()
     far[0] = torch.tensor([30.0, 0.0, 0.5])  # one camera at most looks there
     problem = fit.problem.least_squares()
@@ -108,7 +90,7 @@ def test_the_same_bits_after_a_resume(capture: Capture, tmp_path: Any) -> None:
     for _ in rest.events():
         pass
     assert rest.resumed
-    assert torch.equal(_values(whole), _values(rest))
+    assert torch.equal(values(whole), values(rest))
 
 
 def test_one_and_two_threads_give_the_same_bits(capture: Capture) -> None:
@@ -118,17 +100,17 @@ def test_one_and_two_threads_give_the_same_bits(capture: Capture) -> None:
     for count in (1, 2):
         native.set_threads(count)
         torch.set_num_threads(count)
-        fit = _near_the_truth(capture, _system(6))
+        fit = near_the_truth(capture, _system(6), OFF)
         for _ in range(6):
             fit.advance()
-        found.append(_values(fit))
+        found.append(values(fit))
     native.set_threads(before[0])
     torch.set_num_threads(before[1])
     assert torch.equal(found[0], found[1])
 
 
 def test_other_rows_are_measured_anew(capture: Capture) -> None:
-    fit = _near_the_truth(capture, _system(8))
+    fit = near_the_truth(capture, _system(8), OFF)
     for _ in range(3):
         fit.advance()
     optimizer: Any = fit.optimizer
@@ -141,11 +123,11 @@ def test_other_rows_are_measured_anew(capture: Capture) -> None:
     for _ in range(3):
         fit.advance()
     assert len(optimizer.curvature["factors"]) == n - 5
-    assert bool(torch.isfinite(_values(fit)).all())
+    assert bool(torch.isfinite(values(fit)).all())
 
 
 def test_exposures_go_on_beside_it(capture: Capture) -> None:
-    fit = _near_the_truth(capture, replace(_system(12), exposure=Exposure(True)))
+    fit = near_the_truth(capture, replace(_system(12), exposure=Exposure(True)), OFF)
     assert fit.problem.exposure is not None
     before = fit.problem.exposure.maps.detach().clone()
     for _ in range(12):
