@@ -85,8 +85,9 @@ def bytes_per_gaussian(rows: list[Tensor], camera: Camera, settings: Projection)
             "tile lists": lists.bytes / n}
 
 
-def step_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[str, float]:
-    """Milliseconds of each phase of one training step, and their sum."""
+def step_ms(rows: list[Tensor], camera: Camera, settings: Projection,
+            timed: Callable[[Callable[[], Any]], float] = median_ms) -> dict[str, float]:
+    """Milliseconds of each phase of one training step, and their sum; ``timed`` gives those of a call."""
     rows = [r.clone() for r in rows]
     moments = [torch.zeros_like(r) for r in rows], [torch.zeros_like(r) for r in rows]
     background = torch.zeros(3)
@@ -106,12 +107,12 @@ def step_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> dict[st
     assert leaf.grad is not None
     g_records = leaf.grad.clone()
     phases = {
-        "project": median_ms(lambda: _project(rows, camera, settings)),
-        "bin and composite": median_ms(lambda: composite(records, camera.width, camera.height, background)),
-        "loss and its gradient": median_ms(lambda: photometric_gradient(picture, target)),
+        "project": timed(lambda: _project(rows, camera, settings)),
+        "bin and composite": timed(lambda: composite(records, camera.width, camera.height, background)),
+        "loss and its gradient": timed(lambda: photometric_gradient(picture, target)),
     }
-    phases["composite backward"] = max(median_ms(both) - phases["bin and composite"], 0.0)
-    phases["project backward and Adam"] = median_ms(lambda: project_backward_adam_(
+    phases["composite backward"] = max(timed(both) - phases["bin and composite"], 0.0)
+    phases["project backward and Adam"] = timed(lambda: project_backward_adam_(
         rows, moments[0], moments[1], [0.0] * 6, camera, settings, records, g_records, step=10))
     return {**phases, "whole step": sum(phases.values())}
 

@@ -5,19 +5,12 @@
 #include <cstdint>
 #include <utility>
 
+#include "core/ahead.h"
 #include "grid/grid.h"
 
 namespace recon::grid {
 
 inline constexpr int kGroup = 16;
-
-// Asks for bytes [p, p + bytes) of memory, to be read or to be written.
-template <bool Write>
-RECON_HD void ask_for(const void* p, int64_t bytes) {
-  const char* at = static_cast<const char*>(p);
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, Write);
-  __builtin_prefetch(at + bytes - 1, Write);
-}
 
 // The cells around a group of points, coordinate by coordinate, so that the compiler uses lanes.
 template <class S>

@@ -29,12 +29,14 @@ inline void newton_colours(float* param, float* momentum, const float* inverse, 
                            uint32_t row_bits, const float* g, const newton_constants& c, float most) {
   constexpr int L = traits<P>::lanes;
   const P keep{c.keep}, fresh{1 - c.keep}, rate{c.rate}, limit{most};
+  const int ahead = L * width;
   for (int i = 0; i < count; ++i) {
     if (!(row_bits >> i & 1)) continue;
     const int64_t base = (row + i) * width;
     for (int j = 0; j < width; j += L) {
       const int n = width - j < L ? width - j : L;
       float *px = param + base + j, *pm = momentum + base + j;
+      for (const float* p : {(const float*)px, (const float*)pm, inverse + base + j}) __builtin_prefetch(p + ahead, 1);
       const P m = fma(keep, load_part<P>(pm, n), fresh * load_part<P>(g + i * width + j, n));
       const P step = rate * (m * load_part<P>(inverse + base + j, n));
       store_part<P>(pm, m, n);
@@ -81,6 +83,8 @@ int64_t newton_update_rows(const newton_rows& t, int64_t rows, const view<float>
       }
       store_geometry<P>(t.x, i, count, x);
       store_geometry<P>(t.momentum, i, count, m);
+      ask_for_rows<false>(t.factors, i + L, L, kTriangle);
+      ask_for_rows<false>(records, i + L, L, kRecord), ask_for_rows<false>(g_records, i + L, L, kRecord);
       const int used = sh_count(cam.degree);
       alignas(64) float block[48 * L];
       store_rows<P>(block, 3, count, 3, g.sh);

@@ -4,11 +4,13 @@
 
 #include <cstring>
 
+#include "core/ahead.h"
 #include "project.h"
 
 namespace recon {
 
-// Rows [row, row + count) x width, contiguous; `row_bits` says which of them move. g is [count][width].
+// Rows [row, row + count) x width, contiguous; `row_bits` says which of them move. g is [count][width]. Asks for the same
+// numbers of as many rows behind them: the next call comes after the arithmetic of their gradients.
 template <class P>
 inline void adam_block(const adam_rows& t, int64_t row, int count, uint32_t row_bits, const float* g,
                        const adam_constants& c) {
@@ -30,6 +32,7 @@ inline void adam_block(const adam_rows& t, int64_t row, int count, uint32_t row_
     if (!every_row && (moved & ((1u << L) - 1)) == 0) continue;
     const auto mask = from_bits<P>(moved);
     float *pp = t.param + base + j, *pm = t.m + base + j, *pv = t.v + base + j;
+    for (const float* p : {pp, pm, pv}) __builtin_prefetch(p + total, 1);
     const P x = load_part<P>(pp, n), m = load_part<P>(pm, n), v = load_part<P>(pv, n), grad = load_part<P>(g + j, n);
     const P new_m = fma(b1, m, one_b1 * grad), new_v = fma(b2, v, one_b2 * (grad * grad));
     const P new_x = fma(rate, new_m * rcp(fma(sqrt(new_v), root, eps)), x);
@@ -90,6 +93,7 @@ int64_t update_rows(const adam_rows* tensors, int64_t rows, const view<float>& c
       const uint32_t usable = moved.usable;
       refused[from / kGrain] += __builtin_popcount(moved.visible ^ usable);
       if (!usable) continue;
+      ask_for_rows<false>(records, i + L, L, kRecord), ask_for_rows<false>(g_records, i + L, L, kRecord);
       alignas(64) float block[48 * L];
       const auto step = [&](int tensor, const P* gradient, int columns) {
         const adam_rows& t = tensors[tensor];

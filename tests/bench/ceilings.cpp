@@ -1,7 +1,8 @@
-// What this machine can do at best: multiply-adds per second, memory bandwidth, cache lines fetched out of order, and
-// exponentials, logarithms, divisions and running sums over lanes. Nothing here shares code with a kernel.
+// What this machine can do at best: multiply-adds per second, memory bandwidth, cache lines fetched out of order,
+// exponentials, logarithms, divisions and running sums over lanes, and the loops that splatting cannot do without on
+// the simplest data there is. Nothing here shares code with a kernel.
 // Alone: g++ -O3 -march=native -fopenmp tests/bench/ceilings.cpp -o /tmp/ceilings && /tmp/ceilings
-// volume_bench.py builds it as a library and asks it about the very lines that a kernel needs.
+// volume_bench.py and step_floor.py build it as a library and ask it about the very work that a kernel has.
 #include <immintrin.h>
 #include <omp.h>
 #include <time.h>
@@ -13,6 +14,7 @@
 #include <numeric>
 #include <random>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 typedef float lanes __attribute__((vector_size(64)));
@@ -143,7 +145,151 @@ static lanes scan_of(lanes x) {
   return x;
 }
 
+static float sum_of(lanes x) {
+  const whole from = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (int half : {8, 4, 2, 1}) x += __builtin_shuffle(x, from ^ half);
+  return x[0];
+}
+// What alpha needs: a relative error of 2e-6. Sixteenths from a table where one instruction looks 16 of them up.
+static lanes exp2_of_alpha(lanes x) {
+#ifdef __AVX512F__
+  alignas(64) static const float sixteenths[16] = {
+      1.0f,       1.0442738f, 1.0905077f, 1.1387886f, 1.1892071f, 1.2418578f, 1.2968396f, 1.3542556f,
+      1.4142135f, 1.4768262f, 1.5422108f, 1.6104903f, 1.6817929f, 1.7562522f, 1.8340081f, 1.9152066f};
+  const __m512 rounded = _mm512_roundscale_ps(x, 4 << 4);  // to the nearest sixteenth
+  const lanes f = x - rounded, p = (f * 0.2402265f + 0.6931472f) * f + 1.0f;
+  const __m512i which = _mm512_cvttps_epi32(_mm512_mul_ps(rounded, _mm512_set1_ps(16)));
+  const __m512 part = _mm512_permutexvar_ps(which, _mm512_load_ps(sixteenths));
+  return _mm512_scalef_ps(_mm512_mul_ps(p, part), rounded);
+#else
+  return exp2_of(x);
+#endif
+}
+
+// Blocks of 16 pixels that Gaussians cross, all in the nearest cache, every lane contributing: `kBlocks` for each.
+namespace dense {
+constexpr int kGaussians = 64, kBlocks = 8;
+struct Gaussian {
+  float mx, my, a, b, c, log2_opacity, rgb[3];
+};
+struct Tile {
+  alignas(64) lanes x[kBlocks], y[kBlocks], t[kBlocks], behind[kBlocks], colour[3][kBlocks];
+  Gaussian gaussians[kGaussians];
+  float sums[kGaussians][9];
+};
+
+static void prepare(Tile& tile) {
+  std::mt19937 random(0);
+  std::uniform_real_distribution<float> unit(0, 1);
+  for (int k = 0; k < kBlocks; ++k)
+    for (int i = 0; i < kLanes; ++i) {
+      tile.x[k][i] = float(k % 4 * 4 + i % 4) + 0.5f, tile.y[k][i] = float(k / 4 * 4 + i / 4) + 0.5f;
+      tile.behind[k][i] = 0.5f;
+      for (auto& channel : tile.colour) channel[k][i] = 0.1f + unit(random);
+    }
+  for (auto& g : tile.gaussians)
+    g = {
+        16 * unit(random), 8 * unit(random), 0.004f, 0.001f, 0.004f, -4.0f, {unit(random), unit(random), unit(random)}};
+}
+static void restart(Tile& tile) {
+  for (auto& t : tile.t) t = lanes{} + 1.0f;
+}
+
+struct Alpha {
+  lanes dx, dy, alpha;
+};
+static inline Alpha alpha_of(const Tile& tile, const Gaussian& g, int k) {
+  const lanes dx = tile.x[k] - g.mx, dy = tile.y[k] - g.my;
+  const lanes power = g.log2_opacity - ((dx * g.a + dy * g.b) * dx + dy * dy * g.c);
+  const lanes alpha = exp2_of_alpha(power);
+  const lanes bounded = alpha < 0.99f ? alpha : lanes{} + 0.99f;
+  return {dx, dy, bounded >= 1.0f / 255.0f ? bounded : lanes{}};
+}
+
+static void forward(Tile& tile) {
+  for (const Gaussian& g : tile.gaussians)
+    for (int k = 0; k < kBlocks; ++k) {
+      const lanes w = alpha_of(tile, g, k).alpha * tile.t[k];
+      tile.t[k] -= w;
+      for (int c = 0; c < 3; ++c) tile.colour[c][k] += w * g.rgb[c];
+    }
+}
+
+// Alpha again, what lies behind by subtraction, and nine sums: of colours, and of the exponent's gradient times 1, dx,
+// dy, dx^2, dx dy, dy^2. Lanes are added up once per Gaussian.
+static void backward(Tile& tile) {
+  for (int n = 0; n < kGaussians; ++n) {
+    const Gaussian& g = tile.gaussians[n];
+    lanes sum[9] = {};
+    for (int k = 0; k < kBlocks; ++k) {
+      const Alpha at = alpha_of(tile, g, k);
+      const lanes w = at.alpha * tile.t[k];
+      const lanes own = tile.colour[0][k] * g.rgb[0] + tile.colour[1][k] * g.rgb[1] + tile.colour[2][k] * g.rgb[2];
+      const lanes left = tile.t[k] - w;
+      const lanes behind = tile.behind[k] - w * own;
+      const lanes d = w * own - at.alpha * behind / (1.0f - at.alpha);
+      tile.t[k] = left, tile.behind[k] = behind;
+      for (int c = 0; c < 3; ++c) sum[c] += w * tile.colour[c][k];
+      const lanes ux = d * at.dx, uy = d * at.dy;
+      sum[3] += d, sum[4] += ux, sum[5] += uy;
+      sum[6] += ux * at.dx, sum[7] += ux * at.dy, sum[8] += uy * at.dy;
+    }
+    for (int i = 0; i < 9; ++i) tile.sums[n][i] = sum_of(sum[i]);
+  }
+}
+}  // namespace dense
+
+// Sorts `count` random depths with their numbers, eleven bits a pass.
+static void radix_sort(std::vector<uint64_t>& keys, std::vector<uint64_t>& spare) {
+  for (int shift : {0, 11, 22}) {
+    uint32_t at[2048] = {}, sum = 0;
+    for (uint64_t k : keys) ++at[k >> shift & 2047];
+    for (uint32_t& a : at) sum += std::exchange(a, sum);
+    for (uint64_t k : keys) spare[at[k >> shift & 2047]++] = k;
+    keys.swap(spare);
+  }
+}
+
 extern "C" {
+// Nanoseconds per pixel and Gaussian of compositing, or of its gradient.
+double ceiling_composite(int backward) {
+  static dense::Tile tile;
+  dense::prepare(tile);
+  const int rounds = 200;
+  double spent = 1e30;
+  for (int repeat = 0; repeat < 15; ++repeat) {
+    const double s = shortest(1, [&] {
+      for (int r = 0; r < rounds; ++r) {
+        dense::restart(tile);
+        backward ? dense::backward(tile) : dense::forward(tile);
+        asm volatile("" ::: "memory");
+      }
+    });
+    spent = std::min(spent, s);
+  }
+  return spent / (double(rounds) * dense::kGaussians * dense::kBlocks * kLanes) * 1e9;
+}
+// Nanoseconds of sorting `count` Gaussians by depth and putting `entries` of them into the lists of `tiles`.
+double ceiling_lists(int64_t count, int64_t entries, int64_t tiles) {
+  std::mt19937 random(0);
+  std::vector<uint64_t> depths(count), keys(count), spare(count);
+  for (int64_t i = 0; i < count; ++i) depths[i] = uint64_t(i) << 32 | random();
+  std::vector<uint32_t> tile(entries), out(entries), begin(tiles + 1);
+  for (auto& t : tile) t = uint32_t(random() % uint64_t(tiles));
+  return 1e9 * shortest(9, [&] {
+           keys = depths;
+           radix_sort(keys, spare);
+           std::fill(begin.begin(), begin.end(), 0);
+           for (uint32_t t : tile) ++begin[t];
+           uint32_t sum = 0;
+           for (uint32_t& b : begin) sum += std::exchange(b, sum);
+           const int64_t each = (entries + count - 1) / count;
+           for (int64_t i = 0; i < count; ++i)
+             for (int64_t j = i * each; j < std::min((i + 1) * each, entries); ++j)
+               out[begin[tile[j]]++] = uint32_t(keys[i] >> 32);
+           asm volatile("" ::: "memory");
+         });
+}
 // Nanoseconds per line, the best of several distances of prefetching. Writing puts back what was there.
 double ceiling_lines(void* memory, const int32_t* which, int64_t count, int write) {
   char* m = static_cast<char*>(memory);
@@ -198,4 +344,6 @@ int main() {
                 random_lines(kib << 10, true));
   std::printf("nanoseconds per number: exp %.3f, log %.3f, divide %.3f, running sum %.3f\n", ceiling_exp(),
               ceiling_log(), ceiling_divide(), ceiling_scan());
+  std::printf("compositing, nanoseconds per pixel and Gaussian: %.3f, its gradient %.3f\n", ceiling_composite(0),
+              ceiling_composite(1));
 }

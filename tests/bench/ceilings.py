@@ -60,6 +60,18 @@ class Ceilings:
         """A number of a running sum."""
         return self._measure("scan")
 
+    def composite(self, *, backward: bool) -> float:
+        """Compositing a Gaussian at a pixel, or its gradient, where all of it lies in the nearest cache."""
+        function = self._library.ceiling_composite
+        function.restype = ctypes.c_double
+        return float(function(ctypes.c_int(backward)))
+
+    def lists(self, count: int, entries: int, tiles: int) -> float:
+        """Sorting ``count`` Gaussians by depth and putting them into the lists of ``tiles``; in all, not each."""
+        function = self._library.ceiling_lists
+        function.restype = ctypes.c_double
+        return float(function(ctypes.c_int64(count), ctypes.c_int64(entries), ctypes.c_int64(tiles)))
+
     def lines(self, memory: Tensor, lines: Tensor, *, write: bool) -> float:
         """All of ``lines`` of ``memory`` one after another, read (and written), nothing else done; in all, not each."""
         base = memory.data_ptr() // LINE * LINE
