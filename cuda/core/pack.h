@@ -316,6 +316,27 @@ RECON_HD void transpose16(__m512* r) {
 }
 #endif
 
+#if defined(__AVX2__)
+// 8 rows of 8 numbers -> 8 columns, in registers.
+RECON_HD void transpose8(__m256* r) {
+  __m256 t[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)  // r[i + k]: column k of each 128-bit lane, rows i .. i + 3
+    for (int k = 0; k < 2; ++k) {
+      r[i + 2 * k] = _mm256_shuffle_ps(t[i + k], t[i + 2 + k], 0x44);
+      r[i + 2 * k + 1] = _mm256_shuffle_ps(t[i + k], t[i + 2 + k], 0xee);
+    }
+  for (int k = 0; k < 4; ++k) {
+    t[k] = _mm256_permute2f128_ps(r[k], r[k + 4], 0x20);
+    t[k + 4] = _mm256_permute2f128_ps(r[k], r[k + 4], 0x31);
+  }
+  for (int i = 0; i < 8; ++i) r[i] = t[i];
+}
+#endif
+
 // Lane masks from bits, lowest lane first.
 template <class P>
 RECON_HD mask_of<P> from_bits(uint32_t bits) {
@@ -382,6 +403,7 @@ RECON_HD P load_part(const scalar_of<P>* p, int count, scalar_of<P> fill = 0) {
   if constexpr (std::is_same_v<P, p16>)
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), __mmask16((1u << count) - 1), p);
 #endif
+  if (count >= traits<P>::lanes) return load<P>(p);
   scalar_of<P> buffer[traits<P>::lanes];
   for (int i = 0; i < traits<P>::lanes; ++i) buffer[i] = i < count ? p[i] : fill;
   return load<P>(buffer);
@@ -394,6 +416,7 @@ RECON_HD void store_part(scalar_of<P>* p, const P& a, int count) {
     return;
   }
 #endif
+  if (count >= traits<P>::lanes) return store<P>(p, a);
   scalar_of<P> buffer[traits<P>::lanes];
   store<P>(buffer, a);
   for (int i = 0; i < count; ++i) p[i] = buffer[i];

@@ -5,6 +5,7 @@
 // same instructions: with h = g.c and R = what is still to come of g.C, dL/dalpha = T h - R / (1 - alpha).
 #pragma once
 
+#include <array>
 #include <cstring>
 
 #include "bin.h"
@@ -142,6 +143,17 @@ struct tile_state {
   }
 };
 
+#if defined(__AVX2__)
+// Positions of the bits that are set in a byte, lowest first, a byte each.
+inline constexpr auto kSetBits = [] {
+  std::array<uint64_t, 256> table{};
+  for (int byte = 0; byte < 256; ++byte)
+    for (int bit = 0, n = 0; bit < 8; ++bit)
+      if (byte >> bit & 1) table[byte] |= uint64_t(bit) << (8 * n++);
+  return table;
+}();
+#endif
+
 // The entries of one chunk of a tile list, copied together: block after block walks them in the first-level cache.
 template <class P>
 struct tile_chunk {
@@ -163,6 +175,15 @@ struct tile_chunk {
       const auto below = [](__m512 x) { return _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_cvttps_epi32(x)); };
       const __m512i run = _mm512_sub_epi32(below(end.v), below(first.v));
       _mm512_store_si512(bits, _mm512_or_si512(_mm512_load_si512(bits), _mm512_slli_epi32(run, up)));
+      return;
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (std::is_same_v<P, p8>) {
+      const auto below = [](__m256 x) { return _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_cvttps_epi32(x)); };
+      const __m256i run = _mm256_sub_epi32(below(end.v), below(first.v));
+      auto* at = reinterpret_cast<__m256i*>(bits);
+      _mm256_store_si256(at, _mm256_or_si256(_mm256_load_si256(at), _mm256_slli_epi32(run, up)));
       return;
     }
 #endif
@@ -204,6 +225,15 @@ struct tile_chunk {
     for (int i = 0; i < count; i += 16, index = _mm512_add_epi32(index, step)) {
       const __mmask16 hit = _mm512_test_epi32_mask(_mm512_load_si512(m + i), wanted);
       _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(hit, index));
+      n += __builtin_popcount(hit);
+    }
+#elif defined(__AVX2__)
+    const __m256i wanted = _mm256_set1_epi32(int(bit));
+    for (int i = 0; i < count; i += 8) {
+      const __m256i found = _mm256_and_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(m + i)), wanted);
+      const int hit = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(found, wanted)));
+      const __m256i which = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(kSetBits[hit])));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(list + n), _mm256_add_epi32(which, _mm256_set1_epi32(i)));
       n += __builtin_popcount(hit);
     }
 #else

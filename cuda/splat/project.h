@@ -75,6 +75,17 @@ inline void load_rows(const scalar_of<P>* base, int64_t stride, int count, int c
     }
   }
 #endif
+#if defined(__AVX2__)
+  if constexpr (std::is_same_v<P, p8>) {
+    for (int c = 0; c < columns / 8 * 8; c += 8) {
+      __m256 r[8];
+      for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(base + (i < count ? i : 0) * stride + c);
+      transpose8(r);
+      for (int j = 0; j < 8; ++j) out[c + j] = r[j];
+    }
+    base += columns / 8 * 8, out += columns / 8 * 8, columns %= 8;
+  }
+#endif
   alignas(64) scalar_of<P> buffer[48][L];
   for (int i = 0; i < L; ++i) {
     const auto* row = base + (i < count ? i : 0) * stride;
@@ -99,6 +110,17 @@ inline void store_rows(scalar_of<P>* base, int64_t stride, int count, int column
       }
       return;
     }
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (std::is_same_v<P, p8>) {
+    for (int c = 0; c < columns / 8 * 8; c += 8) {
+      __m256 r[8];
+      for (int j = 0; j < 8; ++j) r[j] = in[c + j].v;
+      transpose8(r);
+      for (int i = 0; i < count; ++i) _mm256_storeu_ps(base + i * stride + c, r[i]);
+    }
+    base += columns / 8 * 8, in += columns / 8 * 8, columns %= 8;
   }
 #endif
   alignas(64) scalar_of<P> buffer[48][L];
