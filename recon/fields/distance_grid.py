@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, max_pool3d, pad
 
 from recon.fields.parts.quantise import check_cells, quantised
-from recon.fields.parts.region import Region, region_of, region_of_points
+from recon.fields.parts.region import Region, around
 from recon.fields.parts.surface_start import ENOUGH, PointStart, distance_from_cells
 from recon.fields.parts.volume_field import VolumeField, VolumeSettings, direction_encoding
 from recon.ops.grid import hash_grid
@@ -86,8 +86,7 @@ class DistanceGridField(VolumeField):
     # ------------------------------------------------------------ where and how finely
 
     def find_region(self, capture: Capture, cells: int) -> Region:
-        wide = region_of(capture, cells, self.settings.margin)
-        return wide if wide.margin == 0 else region_of_points(capture, wide)
+        return around(capture, cells, self.settings.margin)
 
     @property
     def nodes(self) -> list[int]:

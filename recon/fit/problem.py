@@ -188,7 +188,8 @@ class FitProblem:
             render = Render(corrected, render.depth, render.normal, render.opacity, render.trace)
         loss = torch.zeros(())
         for term in self._pictured.values():
-            loss = loss + term.weight * term.value(render, seen)
+            if done >= getattr(term, "begin", 0.0):
+                loss = loss + term.weight * term.value(render, seen)
         for term in self._fielded.values():
             timed = getattr(term, "of_field_at", None)
             when = (self.step, self.total_steps, self.seed)

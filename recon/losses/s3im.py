@@ -2,7 +2,8 @@
 
 Source: Xie et al., "S3IM: Stochastic Structural SIMilarity and Its Unreasonable Effectiveness for Neural Fields", ICCV
 2023, arXiv 2308.07032. The batch is laid out as drawn and in further random orders, one after another, in rows; SSIM
-has a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2) and one pixel of zero padding.
+has a 4 x 4 window of stride 4, Gaussian weights (sigma 1.5, centred at index 2) and one pixel of zero padding. There it
+begins after the coarse stage of a field that has one; here after a share of the fit, when grids have their full size.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class S3im:
     repeats: int = 10
     # side of the window, and its stride
     kernel: int = 4
+    # share of the fit from which on it counts: in the fog before it does harm
+    begin: float = 0.25
 
     @property
     def channels(self) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from recon.fields.local_tensors import LocalTensorSettings
 from recon.fields.parts.volume_field import resampled
 from recon.fields.pyramid import PyramidSettings
 from recon.fields.vector_matrix import FactoredSettings
+from recon.fit.loop import Fit
 from recon.fit.photos import Observations
 from recon.fit.system import System
 from recon.losses.s3im import S3im, ssim_of_windows
+from recon.losses.squared import SquaredError
 from recon.ops.grid import trilinear
 from recon.ops.march import distances
 from recon.ops.mlp import parameter_count
@@ -117,6 +120,20 @@ def test_the_memory_budget_is_kept_by_every_volume(settings: Any) -> None:
     with pytest.raises(InputError, match=r"0\.00 GB are there") as error:
         field.initialise(tiny_capture(), 0)
     assert "--memory" in str(error.value.fix)
+
+
+def test_a_loss_counts_from_its_beginning_on() -> None:
+    system = System(field=DenseGridSettings(voxels=4096), renderer=MarchRenderer(), optimizer=TouchedAdamSettings(),
+                    losses={"s3im": S3im(begin=0.5), "colour": SquaredError()}, sampler=RandomPixels(rays=256),
+                    steps=10)
+    without = replace(system, losses={"colour": SquaredError()})
+    for step, counts in ((0, False), (4, False), (5, True)):
+        found = []
+        for each in (system, without):
+            fit = Fit(tiny_capture(), each)
+            fit.problem.step = step
+            found.append(fit.problem.gradient())
+        assert (found[0] > found[1] + 1e-3) if counts else found[0] == found[1]
 
 
 def test_s3im_of_equal_pictures_is_zero_and_its_gradient_is_right() -> None:

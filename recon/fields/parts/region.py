@@ -54,6 +54,12 @@ class Region:
         return (a * b * c / cells) ** (1 / 3)
 
 
+def around(capture: Capture, cells: int, margin: float) -> Region:
+    """``region_of`` a capture; without a hull its inner box is that of the points, so that cells are small there."""
+    wide = region_of(capture, cells, margin)
+    return wide if wide.margin == 0 else region_of_points(capture, wide)
+
+
 def region_of(capture: Capture, cells: int, margin: float) -> Region:
     """The region of a capture, with ``cells`` occupancy cells along a side on average.
 
