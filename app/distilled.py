@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from recon.app.mesh_capture import AWAY, cameras
 from recon.errors import InputError
 from recon.fit.distil import PointsProblem, teach
-from recon.protocols import Splats, Volumetric
+from recon.protocols import Volumetric
 from recon.types import Camera, Capture, Photo, PointCloud, Similarity, View
 from recon.types.volume import unit_from_world
 
@@ -77,11 +77,7 @@ def capture_of(path: Path) -> Capture:
     views = tuple(  # a source of its own for each: the working copy tells pictures apart by it
         View(v.name, v.camera, Picture(path.absolute(), run.saved.has_alpha), "test" if v.split == "test" else "train")
         for v in run.saved.views if v.name in kept)
-    cameras = [v.camera for v in views if v.split == "train"]
-    points = _points(run, cameras)
-    if isinstance(run.field, Splats):  # whose pictures cost less than a step
-        views += tuple(View(f"between_{i:03}.png", camera, Picture(path.absolute(), run.saved.has_alpha))
-                       for i, camera in enumerate(_between(cameras)))
+    points = _points(run, [v.camera for v in views if v.split == "train"])
     return Capture(path.name, path, FORMAT, views, points, run.saved.world_from_source, None, run.saved.has_alpha)
 
 
@@ -89,21 +85,6 @@ def _spread(names: Sequence[str], most: int) -> set[str]:
     """All of ``names``, or ``most`` of them at even distances."""
     count = min(len(names), most)
     return {names[i * len(names) // count] for i in range(count)}
-
-
-def _between(cameras: Sequence[Camera]) -> list[Camera]:
-    """A camera halfway from each to its third nearest neighbour, where both look the same way."""
-    centres = torch.stack([c.centre for c in cameras])
-    near = torch.cdist(centres, centres).argsort(dim=1, stable=True)[:, min(3, len(cameras) - 1)]
-    found = []
-    for a, b in zip(cameras, (cameras[i] for i in near.tolist())):
-        if a is b or float(a.forward @ b.forward) <= 0:
-            continue
-        pose = (a.world_from_camera + b.world_from_camera) / 2
-        u, _, v = torch.linalg.svd(pose[:3, :3])
-        pose[:3, :3] = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ v))], dtype=pose.dtype)) @ v
-        found.append(replace(a, world_from_camera=pose))
-    return found
 
 
 def _around(path: Path, run: Run) -> Capture:

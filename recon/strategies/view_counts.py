@@ -3,6 +3,7 @@
 Source: Sun, Sun, Chen, "Direct voxel grid optimization", CVPR 2022, arXiv 2111.11215, section 4.2 (coarse stage): the
 rate of a voxel is multiplied by its number of views over the largest such number, so that what fills itself in front of
 single cameras does so slowly. Differences: a view sees what its picture covers; counted on a lattice, and interpolated.
+A volume that goes to infinity keeps all its cells (there, too, it has no coarse stage): another view looks there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _VIEWS = 50  # that are counted
 class ViewCounts:
     # share of the fit that is slowed down
     until: float = 0.05
-    # cells that fewer views see are empty, where there are at least ten times as many views
+    # cells of a bounded volume that fewer views see are empty, where there are at least ten times as many views
     fewest: int = 3
 
     def build(self, field: Any, radius: float, total_steps: int) -> _ViewCounts:
@@ -68,7 +69,7 @@ class _ViewCounts:
         return what
 
     def _emptied(self, field: Any, volume: Volume, views: int) -> str | None:
-        if views < 10 * self.settings.fewest or self.counts is None:
+        if views < 10 * self.settings.fewest or self.counts is None or volume.margin > 0:
             return None
         occupied = (volume.cells == 0).cpu()
         every = -(-views // _VIEWS)

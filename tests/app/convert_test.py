@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_capture import camera_at
 
-from recon.app import distilled, mesh_capture
+from recon.app import mesh_capture
 from recon.app.api import load
 from recon.app.main import main
 from recon.export import write_splats
@@ -79,22 +77,6 @@ def test_from_a_splat_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert float(colour[0]) > 0.7
     assert float(colour[1:].max()) < 0.3
     assert main(["eval", str(tmp_path / "volume"), "--json"]) == 0
-
-
-def test_cameras_between_cameras() -> None:
-    given = [camera_at(2 * math.pi * i / 12) for i in range(12)]
-    found = distilled._between(given)
-    assert len(found) == 12
-    for a, camera in zip(given, found):
-        rotation = camera.world_from_camera[:3, :3]
-        torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=torch.float64))
-        assert float(torch.linalg.det(rotation)) > 0
-        turn = math.acos(min(float(a.forward @ camera.forward), 1.0))
-        assert turn < 2 * math.pi / 12 + 1e-6  # half of the way to the second or third on one side
-        assert turn > 0.2
-        middle = torch.nn.functional.normalize(-camera.centre[:2], dim=0)  # it still looks at the axis
-        assert float(middle @ torch.nn.functional.normalize(camera.forward[:2], dim=0)) > 0.999
-    assert distilled._between(given[:1]) == []
 
 
 def _split(metrics: dict[str, object]) -> list[str]:

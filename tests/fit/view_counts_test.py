@@ -95,11 +95,14 @@ def test_every_level_of_a_pyramid_is_slowed() -> None:
         assert share.shape[:3] == fit.field.params[name].shape[:3]
 
 
-def test_cells_that_next_to_no_view_sees_are_empty() -> None:
+def test_cells_of_a_box_that_next_to_no_view_sees_are_empty() -> None:
     capture = tiny_capture(holdout=0)
     many = replace(capture, views=tuple(replace(v, name=f"{i}-{v.name}") for i in range(4) for v in capture.views))
-    fit = Fit(many, _system(DenseGridSettings(), ViewCounts(until=0.5, fewest=3)), seed=0)
+    unbounded, fit = (Fit(many, _system(DenseGridSettings(margin=m), ViewCounts(until=0.5, fewest=3)), seed=0)
+                      for m in (0.6, 0.0))
+    unbounded.advance()
     fit.advance()
+    assert bool(unbounded.field.region.occupied.all())
     assert float(fit.field.region.occupied.float().mean()) < 0.9
     seen = view_counts(fit.field.volume(), fit.problem.cameras, 9)
     size = torch.tensor(fit.field.region.occupied.shape)
