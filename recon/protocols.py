@@ -125,8 +125,8 @@ class Sampler(Protocol):
 class Loss(Protocol):
     """One term of the objective. ``channels`` says what must be rendered for it.
 
-    One that reads more of an Observation than its target and mask names that in ``reads``: "alpha" is kept only then.
-    One with a ``begin`` counts from that share of the fit on.
+    One that reads more of an Observation than its target and mask names that in ``reads``: "alpha" is kept, and
+    "contrast" found, only then. One with a ``begin`` counts from that share of the fit on.
     """
 
     @property

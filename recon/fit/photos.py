@@ -64,7 +64,8 @@ class Observations:
         self.views, self.masks = tuple(views), uses_mask(capture, system)
         self.background = fixed_background(capture, system)
         self.random_background = system.background == "random" and (capture.has_alpha or self.masks == "object")
-        self._outlines = any("alpha" in getattr(loss, "reads", ()) and loss.weight for loss in system.losses.values())
+        self.reads = frozenset(name for loss in system.losses.values() if loss.weight
+                               for name in getattr(loss, "reads", ()))
         self._memory, self._bytes = memory, 0
         self.device = device or torch.device("cpu")  # where pictures are kept and handed out
         self._kept: OrderedDict[int, tuple[float, Observation, int]] = OrderedDict()
@@ -110,7 +111,7 @@ class Observations:
         if self.masks == "object" and photo.mask is not None:
             alpha = photo.mask if alpha is None else torch.minimum(alpha, photo.mask)
         return Observation(camera, over(photo.rgb, alpha, background), mask, background, index,
-                           alpha=alpha if self._outlines else None)
+                           alpha=alpha if "alpha" in self.reads else None)
 
 
 def over(rgb: Tensor, alpha: Tensor | None, background: Tensor) -> Tensor:

@@ -2,21 +2,26 @@
 
 Source: the curvature loss of Li et al., "Neuralangelo", CVPR 2023, arXiv 2306.03092, eq. 7, with differences of
 gradients in random directions in place of the Laplacian. Lengths, not their squares: a crease costs no more than the
-same turn made in a hundred small ones, so that waves on bare walls go and edges may stay.
+same turn made in a hundred small ones, so that waves on bare walls go and edges may stay. Where photos are bare, and
+white walls overexposed, colours say nothing of the shape: there it counts more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from recon.ops.chosen import mean_of
+from recon.ops.chosen import Counted, mean_of
 from recon.types import Observation, Render
 
 _ROUND = 0.01  # changes of direction well below that, in radians, count by their squares
+
+
+_NOISE = 2 / 255  # contrast of what is bare: noise, and what compression leaves of it
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,9 @@ class Curvature:
     """Mean length of the change of the gradient over one to four voxels, at samples on the surface."""
 
     weight: float = 0.01
+    # how many times as much it counts where the photo shows no texture
+    bare: float = 4.0
+    reads: ClassVar[Collection[str]] = ("contrast",)
 
     @property
     def channels(self) -> Collection[str]:
@@ -31,7 +39,14 @@ class Curvature:
 
     def value(self, render: Render, seen: Observation) -> Tensor:
         bends = getattr(render.trace, "bends", None)
-        return torch.zeros(()) if bends is None else mean_of(_length, bends)
+        if bends is None:
+            return torch.zeros(())
+        if seen.contrast is None:
+            return mean_of(_length, bends)
+        factor = 1 + (self.bare - 1) * torch.exp(-(seen.contrast / _NOISE).square())
+        factor = factor.reshape(-1).index_select(0, render.trace.bend_rays.long())
+        rows = torch.cat([bends.rows, factor[:, None]], dim=1)
+        return mean_of(lambda row: _length(row[:, :3]) * row[:, 3], Counted(rows, bends.counted))
 
 
 def _length(bend: Tensor) -> Tensor:

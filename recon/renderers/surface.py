@@ -32,11 +32,13 @@ _BEND = 4.0  # voxels over which gradients are compared, at most: waves are long
 @dataclass
 class SurfaceTrace:
     """What losses read. ``gradients`` [k, 3] of the distance at samples and at random points of the box (in a ``Room``
-    as two parts); ``bends`` [j, 3] how much the gradient changes over one to four voxels, at samples on the surface;
-    ``misses`` [i] how far the distance is from that of a known surface, in voxels; counts as in ``MarchTrace``."""
+    as two parts); ``bends`` [j, 3] how much the gradient changes over one to four voxels, at samples on the surface,
+    and ``bend_rays`` [j] whose; ``misses`` [i] how far the distance is from that of a known surface, in voxels; counts
+    as in ``MarchTrace``."""
 
     gradients: tuple[Counted, ...]
     bends: Counted
+    bend_rays: Tensor
     misses: Tensor
     num_samples: int
     num_colours: int
@@ -101,7 +103,7 @@ class SurfaceRenderer:
         if "normal" in want:
             normal = mean_normals(normals.detach(), heavy.of(w), heavy.of(ray), rays)
         return framed(out, rays, z_of_t, want, normal,
-                      self._trace(field, u, gradient, w, counted, rays, want, len(heavy)))
+                      self._trace(field, u, gradient, w, ray, counted, rays, want, len(heavy)))
 
     def _raw(self, field: Any, u: Tensor, direction: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
         """What ``composite`` takes with delta 1 and shift 0, and the gradients of the distance."""
@@ -124,9 +126,9 @@ class SurfaceRenderer:
         depth = depth.clamp(_LEAST_DEPTH, _MOST_DEPTH)
         return depth + torch.log(-torch.expm1(-depth)), gradient  # softplus of it is the depth
 
-    def _trace(self, field: Any, u: Tensor, gradient: Tensor, w: Tensor, counted: Tensor | None, rays: Rays,
-               want: Collection[str], colours: int) -> SurfaceTrace:
-        trace = SurfaceTrace((Counted(gradient[:0]),), Counted(gradient[:0]), u.new_empty(0), len(u), colours)
+    def _trace(self, field: Any, u: Tensor, gradient: Tensor, w: Tensor, ray: Tensor, counted: Tensor | None,
+               rays: Rays, want: Collection[str], colours: int) -> SurfaceTrace:
+        trace = SurfaceTrace((Counted(gradient[:0]),), Counted(gradient[:0]), ray[:0], u.new_empty(0), len(u), colours)
         draws = _Draws(rays.seed, u.device)
         inner = field.inner(u) if {"gradient", "bend"} & set(want) else u.new_empty(0)
         if "gradient" in want:
@@ -144,7 +146,7 @@ class SurfaceRenderer:
             far = (field.voxel / field.extent) * _BEND ** torch.rand(len(at), 1, generator=draws.next())
             moved = at + sent(far * normalize(draws.normals(len(at)), dim=1), u.device)
             bends = field.signed_distance(moved.clamp(0, 1).contiguous())[1] - heavy.of(gradient)
-            trace.bends = Counted(bends, heavy.counted())
+            trace.bends, trace.bend_rays = Counted(bends, heavy.counted()), heavy.of(ray)
         if "distance" in want:
             points = max(4 * len(rays) if draws.apart else len(u) // 4, 1024)
             at, true = field.known_distances(points, draws.next())

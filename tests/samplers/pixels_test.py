@@ -1,0 +1,46 @@
+"""What is drawn with random pixels: the contrast around them, against its definition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_capture import MemoryPhoto, camera_at
+
+from recon.configs import neus
+from recon.fit.photos import Observations
+from recon.losses.curvature import Curvature
+from recon.samplers.pixels import RandomPixels, contrast
+from recon.types import Capture, Photo, View
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_contrast_is_the_deviation_around_a_pixel(whole: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    picture = torch.randint(0, 256, (3, 9, 11), generator=generator, dtype=torch.uint8)
+    pixels = torch.arange(99)
+    found = contrast(picture if whole else picture.float() / 255, pixels)
+    padded = np.pad(picture.numpy().astype(np.float64) / 255, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    for pixel in pixels.tolist():
+        y, x = divmod(pixel, 11)
+        around = padded[:, y:y + 5, x:x + 5].reshape(3, 25)
+        assert float(found[pixel]) == pytest.approx(around.var(1).mean() ** 0.5, rel=1e-5)
+
+
+def test_it_is_found_only_where_a_loss_reads_it() -> None:
+    rgb = torch.full((3, 16, 32), 255, dtype=torch.uint8)
+    rgb[:, :, 16:] = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    view = View("0.png", camera_at(0.0, size=(32, 16)), MemoryPhoto(Photo(rgb)))
+    capture = Capture("t", Path("t"), "memory", (view,))
+    system = neus.PRESETS["fast"]
+    seen = RandomPixels(rays=256).draw(Observations(capture.train, capture, system), 0, 3, 1.0)
+    assert seen.contrast is not None
+    assert seen.contrast.shape == seen.target.shape[1:]
+    bare = seen.contrast == 0
+    assert 0.2 < float(bare.float().mean()) < 0.6
+    assert bool((seen.target[:, bare] == 1).all()), "what is bare here is white"
+    silent = replace(system, losses=system.losses | {"curvature": Curvature(0.0)})
+    assert RandomPixels(rays=256).draw(Observations(capture.train, capture, silent), 0, 3, 1.0).contrast is None
