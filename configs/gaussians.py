@@ -61,6 +61,7 @@ PRESETS = {
     "balanced": replace(_SHORT, steps=7_000, optimizer=_rates(1.0, 3.2e-6), strategies={
         "sh_degree": RaiseShDegree(at=(0.1, 0.2, 0.3)),
         "densify": Densify(begin=0.05, until=0.6, reset_every=0.0, budget=120_000),
+        "average": AverageSteps(begin=0.9),
     }),
     "quality": PAPER,
     # for `recon convert`: the first points lie on surfaces, and the pictures do not contradict each other
