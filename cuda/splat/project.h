@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/ahead.h"
 #include "core/pack.h"
 #include "core/parallel.h"
 #include "rows.h"
@@ -137,6 +138,17 @@ inline void load_gaussian(const gaussian_rows<scalar_of<P>>& in, int64_t row, in
   out.logit = load_part<P>(in.logit + row, count);
 }
 
+// Asks for rows that are loaded after the present ones.
+template <class S>
+inline void ask_for_gaussians(const gaussian_rows<S>& in, int64_t row, int count) {
+  ask_for_rows<false>(in.mean, row, count, 3);
+  ask_for_rows<false>(in.log_scale, row, count, 3);
+  ask_for_rows<false>(in.quaternion, row, count, 4);
+  ask_for_rows<false>(in.logit, row, count, 1);
+  ask_for_rows<false>(in.sh0, row, count, 3);
+  ask_for_rows<false>(in.sh_rest, row, count, 3 * in.rest);
+}
+
 // Colour of lanes from their coefficients; `raw` is before the clamp at zero.
 template <class P>
 inline void shade(const gaussian_rows<scalar_of<P>>& in, int64_t row, int count, int degree, const P* Y, P raw[3]) {
@@ -170,6 +182,7 @@ void project_rows_forward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, c
         s.g = max(raw[1], P(S(0)));
         s.b = max(raw[2], P(S(0)));
       }
+      ask_for_gaussians(in, i + L, L);
       const P columns[kRecord] = {s.mx, s.my, s.A, s.B, s.C, s.opacity, s.r, s.g, s.b, s.z, s.log2_opacity, s.radius};
       store_rows<P>(records + i * kRecord, kRecord, count, kRecord, columns);
     }
