@@ -126,7 +126,7 @@ class Loss(Protocol):
     """One term of the objective. ``channels`` says what must be rendered for it.
 
     One that reads more of an Observation than its target and mask names that in ``reads``: "alpha" is kept, and
-    "contrast" found, only then. One with a ``begin`` counts from that share of the fit on.
+    "clipped" found, only then. One with a ``begin`` counts from that share of the fit on.
     """
 
     @property

@@ -2,8 +2,8 @@
 
 Source: the curvature loss of Li et al., "Neuralangelo", CVPR 2023, arXiv 2306.03092, eq. 7, with differences of
 gradients in random directions in place of the Laplacian. Lengths, not their squares: a crease costs no more than the
-same turn made in a hundred small ones, so that waves on bare walls go and edges may stay. Where photos are bare, and
-white walls overexposed, colours say nothing of the shape: there it counts more.
+same turn made in a hundred small ones, so that waves on bare walls go and edges may stay. Where photos are
+overexposed, colours say nothing of the shape: there it counts more.
 """
 
 from __future__ import annotations
@@ -21,17 +21,14 @@ from recon.types import Observation, Render
 _ROUND = 0.01  # changes of direction well below that, in radians, count by their squares
 
 
-_NOISE = 2 / 255  # contrast of what is bare: noise, and what compression leaves of it
-
-
 @dataclass(frozen=True)
 class Curvature:
     """Mean length of the change of the gradient over one to four voxels, at samples on the surface."""
 
     weight: float = 0.01
-    # how many times as much it counts where the photo shows no texture
-    bare: float = 4.0
-    reads: ClassVar[Collection[str]] = ("contrast",)
+    # how many times as much it counts where the photo is overexposed
+    clipped: float = 4.0
+    reads: ClassVar[Collection[str]] = ("clipped",)
 
     @property
     def channels(self) -> Collection[str]:
@@ -41,9 +38,9 @@ class Curvature:
         bends = getattr(render.trace, "bends", None)
         if bends is None:
             return torch.zeros(())
-        if seen.contrast is None:
+        if seen.clipped is None:
             return mean_of(_length, bends)
-        factor = 1 + (self.bare - 1) * torch.exp(-(seen.contrast / _NOISE).square())
+        factor = 1 + (self.clipped - 1) * seen.clipped
         factor = factor.reshape(-1).index_select(0, render.trace.bend_rays.long())
         rows = torch.cat([bends.rows, factor[:, None]], dim=1)
         return mean_of(lambda row: _length(row[:, :3]) * row[:, 3], Counted(rows, bends.counted))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recon.types import Observation, Rays
 
-_NEAR = 2  # pixels to each side that contrast is taken over
+_NEAR = 2  # pixels to each side that are looked at for overexposure
+_TOP = 253.5 / 255  # colours from there on are at the end of their range
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RandomPixels:
             background = torch.rand(3, generator=generator)
         camera = None
         order = torch.randperm(total, generator=generator)  # neighbours of a patch come from different views
-        colours, origins, directions, widths, masks, alphas, contrasts = [], [], [], [], [], [], []
+        colours, origins, directions, widths, masks, alphas, clips = [], [], [], [], [], [], []
         for i, index in enumerate(chosen):
             taken = total * (i + 1) // count - total * i // count
             seen = observations.over(index, scale, background)
@@ -53,8 +54,8 @@ class RandomPixels:
             widths.append(torch.full((taken,), float((seen.camera.intrinsics[0] * seen.camera.intrinsics[1]) ** -0.5)))
             masks.append(None if seen.mask is None else seen.mask.reshape(-1).index_select(0, pixel))
             alphas.append(None if seen.alpha is None else seen.alpha.reshape(-1).index_select(0, pixel))
-            if "contrast" in observations.reads:
-                contrasts.append(contrast(seen.target, pixel))
+            if "clipped" in observations.reads:
+                clips.append(clipped(seen.target, pixel))
         assert camera is not None
         place = torch.empty_like(order)  # of every pixel of the patch among those drawn, view after view
         place[order] = torch.arange(total)
@@ -71,15 +72,14 @@ class RandomPixels:
         rays = Rays(spread(origins), spread(directions), spread(widths), (width, height), seed * 15_485_863 + step)
         return Observation(camera, spread(colours, 1).view(3, height, width), planes(masks), background, chosen[0],
                            rays=rays, alpha=planes(alphas),
-                           contrast=spread(contrasts).view(height, width) if contrasts else None)
+                           clipped=spread(clips).view(height, width) if clips else None)
 
 
-def contrast(picture: Tensor, pixel: Tensor) -> Tensor:
-    """[n] standard deviation of the colours around pixels [n] (flat) of a picture [3, h, w], uint8 or 0..1; in 0..1."""
+def clipped(picture: Tensor, pixel: Tensor) -> Tensor:
+    """[n] share of the colours around pixels [n] (flat) of a picture [3, h, w], uint8 or 0..1, that are overexposed."""
     h, w = picture.shape[1:]
     near = torch.arange(-_NEAR, _NEAR + 1)
     y = (pixel[:, None] // w + near).clamp(0, h - 1)
     x = (pixel[:, None] % w + near).clamp(0, w - 1)
     around = picture.reshape(3, -1)[:, (y[:, :, None] * w + x[:, None, :]).reshape(len(pixel), -1).to(picture.device)]
-    colours = around.double() / (255.0 if picture.dtype == torch.uint8 else 1.0)
-    return colours.var(2, correction=0).mean(0).sqrt().float()
+    return (around >= _TOP * (255 if picture.dtype == torch.uint8 else 1)).float().mean((0, 2))

@@ -23,7 +23,7 @@ class Observation:
     depth       [height, width] float32 z-depth, 0 = unknown, or None
     rays        where pixels of several views are compared: target and mask are patches of rays, camera is one of them
     alpha       [height, width] uint8, 255 = the object, where a loss reads it and the photo has one, or None
-    contrast    [height, width] float32, standard deviation of the colours around a pixel, 0..0.5, where pixels are
+    clipped     [height, width] float32, share of the colours around a pixel that are overexposed, where pixels are
                 drawn for a loss that reads it, or None
     """
 
@@ -35,14 +35,14 @@ class Observation:
     depth: Tensor | None = None
     rays: Rays | None = None
     alpha: Tensor | None = None
-    contrast: Tensor | None = None
+    clipped: Tensor | None = None
 
     def to(self, device: torch.device) -> Observation:
         """The same with its pictures on a device."""
         if self.target.device == device:
             return self
-        mask, depth, alpha, contrast = (None if plane is None else sent(plane, device)
-                                        for plane in (self.mask, self.depth, self.alpha, self.contrast))
+        mask, depth, alpha, clipped = (None if plane is None else sent(plane, device)
+                                       for plane in (self.mask, self.depth, self.alpha, self.clipped))
         return replace(self, target=sent(self.target, device), mask=mask, background=sent(self.background, device),
                        depth=depth, rays=None if self.rays is None else self.rays.to(device), alpha=alpha,
-                       contrast=contrast)
+                       clipped=clipped)

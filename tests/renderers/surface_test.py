@@ -155,7 +155,7 @@ def test_losses_read_the_trace() -> None:
     assert float(Curvature().value(shown, seen)) == pytest.approx((0.1**2 + 0.01**2) ** 0.5 - 0.01, rel=1e-3)
 
 
-def test_surfaces_bend_least_where_photos_are_bare() -> None:
+def test_surfaces_bend_least_where_photos_are_overexposed() -> None:
     seen = Observation(Camera(2, 2, torch.ones(4), torch.eye(4)), torch.zeros(3, 1, 4), None, torch.zeros(3), 0)
     shown = SurfaceRenderer().render_rays(Plane(torch.tensor(DEPTH), 0.05, 0.02), rays(4), want=("rgb", "bend"))
     trace = shown.trace
@@ -163,11 +163,11 @@ def test_surfaces_bend_least_where_photos_are_bare() -> None:
     assert 0 < int((trace.bend_rays == 2).sum()) < len(trace.bend_rays)
 
     def value(of_ray_two: float, elsewhere: float) -> float:
-        contrast = torch.full((1, 4), elsewhere)
-        contrast[0, 2] = of_ray_two
-        return float(Curvature(bare=4.0).value(shown, replace(seen, contrast=contrast)))
+        clipped = torch.full((1, 4), elsewhere)
+        clipped[0, 2] = of_ray_two
+        return float(Curvature(clipped=4.0).value(shown, replace(seen, clipped=clipped)))
 
     alike = float(Curvature().value(shown, seen))
-    assert value(0.5, 0.0) == pytest.approx(alike, rel=1e-4), "no ray's contrast counts for another"
-    assert value(0.0, 0.5) == pytest.approx(4 * alike, rel=1e-4)
-    assert value(2 / 255, 0.5) == pytest.approx((1 + 3 * math.exp(-1)) * alike, rel=1e-4)
+    assert value(0.0, 1.0) == pytest.approx(alike, rel=1e-4), "no ray's overexposure counts for another"
+    assert value(1.0, 0.0) == pytest.approx(4 * alike, rel=1e-4)
+    assert value(0.25, 0.0) == pytest.approx(1.75 * alike, rel=1e-4)

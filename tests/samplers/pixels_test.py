@@ -1,4 +1,4 @@
-"""What is drawn with random pixels: the contrast around them, against its definition."""
+"""What is drawn with random pixels: how much around them is overexposed, against its definition."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tiny_capture import MemoryPhoto, camera_at
 from recon.configs import neus
 from recon.fit.photos import Observations
 from recon.losses.curvature import Curvature
-from recon.samplers.pixels import RandomPixels, contrast
+from recon.samplers.pixels import RandomPixels, clipped
 from recon.types import Capture, Photo, View
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_contrast_is_the_deviation_around_a_pixel(whole: bool) -> None:
+def test_overexposure_is_counted_around_a_pixel(whole: bool) -> None:
     generator = torch.Generator().manual_seed(1)
-    picture = torch.randint(0, 256, (3, 9, 11), generator=generator, dtype=torch.uint8)
+    picture = torch.randint(252, 256, (3, 9, 11), generator=generator, dtype=torch.uint8)
     pixels = torch.arange(99)
-    found = contrast(picture if whole else picture.float() / 255, pixels)
-    padded = np.pad(picture.numpy().astype(np.float64) / 255, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    found = clipped(picture if whole else picture.float() / 255, pixels)
+    padded = np.pad(picture.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
     for pixel in pixels.tolist():
         y, x = divmod(pixel, 11)
         around = padded[:, y:y + 5, x:x + 5].reshape(3, 25)
-        assert float(found[pixel]) == pytest.approx(around.var(1).mean() ** 0.5, rel=1e-5)
+        assert float(found[pixel]) == pytest.approx((around >= 254).mean(), abs=1e-6)
 
 
 def test_it_is_found_only_where_a_loss_reads_it() -> None:
@@ -37,10 +37,11 @@ def test_it_is_found_only_where_a_loss_reads_it() -> None:
     capture = Capture("t", Path("t"), "memory", (view,))
     system = neus.PRESETS["fast"]
     seen = RandomPixels(rays=256).draw(Observations(capture.train, capture, system), 0, 3, 1.0)
-    assert seen.contrast is not None
-    assert seen.contrast.shape == seen.target.shape[1:]
-    bare = seen.contrast == 0
-    assert 0.2 < float(bare.float().mean()) < 0.6
-    assert bool((seen.target[:, bare] == 1).all()), "what is bare here is white"
+    assert seen.clipped is not None
+    assert seen.clipped.shape == seen.target.shape[1:]
+    white = seen.clipped == 1
+    assert 0.2 < float(white.float().mean()) < 0.6
+    assert bool((seen.target[:, white] == 1).all())
+    assert float(seen.clipped[~white].mean()) < 0.5
     silent = replace(system, losses=system.losses | {"curvature": Curvature(0.0)})
-    assert RandomPixels(rays=256).draw(Observations(capture.train, capture, silent), 0, 3, 1.0).contrast is None
+    assert RandomPixels(rays=256).draw(Observations(capture.train, capture, silent), 0, 3, 1.0).clipped is None
