@@ -13,6 +13,7 @@ from tiny_capture import MemoryPhoto, camera_at
 from recon.configs import neus
 from recon.fit.photos import Observations
 from recon.losses.absolute import AbsoluteError
+from recon.losses.curvature import Curvature
 from recon.losses.silhouette import Silhouette
 from recon.samplers.pixels import RandomPixels
 from recon.types import Capture, Observation, Photo, Render, View
@@ -84,7 +85,7 @@ def test_drawn_rays_carry_their_silhouette(background: str) -> None:
 
 def test_outlines_are_kept_only_where_a_loss_reads_them() -> None:
     system = replace(neus.PRESETS["fast"], masks="object", background="white")
-    silent = system.losses | {"silhouette": Silhouette(0.0)}
+    silent = system.losses | {"silhouette": Silhouette(0.0), "curvature": Curvature(0.0)}
     for kept, losses in ((True, system.losses), (False, silent), (False, {"colour": AbsoluteError()})):
         observations = Observations(_capture(True).train, _capture(True), replace(system, losses=losses))
         assert (observations.get(0).alpha is not None) == kept

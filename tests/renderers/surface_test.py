@@ -162,12 +162,16 @@ def test_surfaces_bend_least_where_photos_are_overexposed() -> None:
     trace.bends = Counted(trace.bends.rows + (0.1 * (trace.bend_rays == 2)).float()[:, None])
     assert 0 < int((trace.bend_rays == 2).sum()) < len(trace.bend_rays)
 
+    alpha: torch.Tensor | None = torch.full((1, 4), 255, dtype=torch.uint8)
+
     def value(of_ray_two: float, elsewhere: float) -> float:
         clipped = torch.full((1, 4), elsewhere)
         clipped[0, 2] = of_ray_two
-        return float(Curvature(clipped=4.0).value(shown, replace(seen, clipped=clipped)))
+        return float(Curvature(clipped=4.0).value(shown, replace(seen, clipped=clipped, alpha=alpha)))
 
     alike = float(Curvature().value(shown, seen))
     assert value(0.0, 1.0) == pytest.approx(alike, rel=1e-4), "no ray's overexposure counts for another"
     assert value(1.0, 0.0) == pytest.approx(4 * alike, rel=1e-4)
     assert value(0.25, 0.0) == pytest.approx(1.75 * alike, rel=1e-4)
+    alpha = None
+    assert value(1.0, 0.0) == pytest.approx(alike, rel=1e-4), "it may be the sky"
