@@ -74,9 +74,8 @@ def test_a_click_on_a_frustum_goes_there(make_viewer: Any, open_page: Any) -> No
             break
     assert clicked is not None, "no frustum is in sight"
     target = views[clicked].camera
-    wait_for(lambda: float((watcher.camera().centre - target.centre).norm()) < 1e-3)
-    time.sleep(1.0)
-    assert float(watcher.camera().forward @ target.forward) > 0.9999
+    wait_for(lambda: float((watcher.camera().centre - target.centre).norm()) < 1e-3
+             and float(watcher.camera().forward @ target.forward) > 0.9999)  # a busy machine turns it later than it moves it
     assert float((watcher.camera().world_from_camera[:3, 1] * target.world_from_camera[:3, 1]).sum()) > 0.999
 
 
