@@ -11,6 +11,7 @@ namespace recon {
 // Asks for bytes [p, p + bytes) of memory, to be read or to be written. They need not exist.
 template <bool Write>
 RECON_HD void ask_for(const void* p, int64_t bytes) {
+  asm volatile("");  // without it, gcc takes a function that only asks for one without effect, and drops its calls
   const char* at = static_cast<const char*>(p);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, Write);
   __builtin_prefetch(at + bytes - 1, Write);
