@@ -162,8 +162,8 @@ def _of_depth(render: Callable[[Camera], Render], cameras: Sequence[Camera], box
 
     low, high = tsdf.box_of_views(cameras, render) if box is None else box
     wanted = tsdf.TsdfSettings(resolution=meshing.resolution)
-    if has_alpha:  # empty pixels clear away what floats, so that unclear ones can be believed: fewer holes
-        wanted = replace(wanted, empty=0.3, spread=0.15, views=0.3)
+    if has_alpha:  # empty pixels clear away what floats, so that even unclear ones can be believed: fewer holes
+        wanted = replace(wanted, empty=0.3, spread=0.15, views=1e-3)
     settings = tsdf.fit_to_memory(wanted, low, high, 0.5 * psutil.virtual_memory().available)
     notes: tuple[str, ...] = ()
     if settings.resolution < wanted.resolution:
