@@ -40,7 +40,7 @@ class Meshing:
     mesher         "flexicubes" and "marching_cubes" need a field with a distance, "tsdf" fuses depth; "auto" takes the
                    first that the field allows
     watertight     close what is still open
-    unseen         keep what no camera saw, of fields with a distance; watertight keeps it too
+    unseen         keep what no two cameras saw, of fields with a distance; watertight keeps it too
     """
 
     resolution: int = 256
@@ -82,7 +82,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         if not (meshing.unseen or meshing.watertight):
             mesh, share = drop_unseen(mesh, cameras)
             if share:
-                notes += (f"{share:.0%} of the surface dropped, which no photo saw (--unseen keeps it)",)
+                notes += (f"{share:.0%} of the surface dropped, which no two photos show (--unseen keeps it)",)
     else:
         mesh, notes = _of_depth(render, cameras, box, has_alpha, meshing)
     mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)

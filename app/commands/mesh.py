@@ -75,7 +75,7 @@ class Arguments:
     # close the surface everywhere, also where nothing was seen; says how much of it is guessed
     watertight: Annotated[bool, flag()] = False
 
-    # keep surface that no photo saw, which runs with a distance make up (neus, volsdf)
+    # keep surface that no two photos show, which runs with a distance make up (neus, volsdf)
     unseen: Annotated[bool, flag()] = False
 
     # replace OUT where it exists

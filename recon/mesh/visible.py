@@ -1,4 +1,9 @@
-"""What cameras see of a mesh. A distance field has a surface also where no photo looked; there it is made up."""
+"""What cameras see of a mesh. A distance field has a surface also where no photo looked; there it is made up.
+
+Views from far off the normal do not count (the code of Waechter, Moehrle, Goesele, "Let There Be Color!", ECCV 2014,
+leaves out those beyond 75 degrees): behind a rim a fit makes up walls that lie along the cameras' rays, which photos
+touch but do not show.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from recon.mesh.clean import part_sheets
 from recon.mesh.connect import face_parts
@@ -13,38 +19,40 @@ from recon.ops.raster import rasterize
 from recon.types import Camera, Mesh
 
 _CLOSE = 2.0  # a vertex is seen up to so many mean edges behind the surface of its pixel
-_RINGS = 2  # of faces around the seen ones, so that the border is not ragged
+_BLUR = 30  # rounds of means over faces, some five faces wide, so that the border is not ragged
+_LEAST = 0.174  # cosine between a normal and the way to the camera: of 80 degrees
+_VIEWS = 2  # one photo alone does not say how far away something is
 
 
 def seen_vertices(mesh: Mesh, cameras: Sequence[Camera]) -> Tensor:
-    """[v] bool: vertices that lie in at least one picture and are not hidden there by other faces."""
-    seen = torch.zeros(len(mesh.vertices), dtype=torch.bool)
+    """[v] bool: vertices that lie in at least two pictures (one, where there is only one), turned towards the camera
+    and not hidden there by other faces."""
+    views = torch.zeros(len(mesh.vertices), dtype=torch.int32)
     if not len(mesh):
-        return seen
+        return views > 0
     a, b, c = mesh.corners.unbind(1)
     slack = _CLOSE * float(torch.cat([b - a, c - b, a - c]).norm(dim=1).mean())
+    normals = mesh.with_normals().normals
+    assert normals is not None
     for camera in cameras:
         shown = rasterize(mesh.vertices.contiguous(), mesh.faces, camera).depth
         pixel, z = camera.project(mesh.vertices.double())
         column, row = pixel[:, 0].floor().long(), pixel[:, 1].floor().long()
         inside = (z > 1e-6) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
         depth = shown[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
-        seen |= inside & ((depth == 0) | (z.float() <= depth + slack))
-    return seen
+        way = normalize(camera.centre.float() - mesh.vertices, dim=1)
+        views += inside & ((depth == 0) | (z.float() <= depth + slack)) & ((normals * way).sum(1) > _LEAST)
+    return views >= min(_VIEWS, len(cameras))
 
 
 def drop_unseen(mesh: Mesh, cameras: Sequence[Camera], smallest: float = 0.003) -> tuple[Mesh, float]:
-    """Without the parts that no camera sees, and the share of the area that went.
+    """Without the parts that cameras do not see, and the share of the area that went.
 
     Unseen patches below ``smallest`` times the whole area stay: they lie between things, and closed is better.
     """
     if not len(mesh) or not cameras:
         return mesh, 0.0
-    near = seen_vertices(mesh, cameras)
-    faces = mesh.faces.long()
-    for _ in range(_RINGS):
-        near[faces[near[faces].any(1)].reshape(-1)] = True
-    unseen = (~near[faces].any(1)).nonzero().squeeze(1)
+    unseen = (_mostly(seen_vertices(mesh, cameras), mesh.faces.long()) < 0.5).nonzero().squeeze(1)
     if not len(unseen):
         return mesh, 0.0
     area = mesh.face_normals.double().norm(dim=1)
@@ -56,3 +64,14 @@ def drop_unseen(mesh: Mesh, cameras: Sequence[Camera], smallest: float = 0.003) 
     keep = torch.ones(len(mesh), dtype=torch.bool)
     keep[gone] = False
     return part_sheets(mesh.select(keep)), float(area[gone].sum() / area.sum())
+
+
+def _mostly(marked: Tensor, faces: Tensor) -> Tensor:
+    """[f] how much of a face's surroundings is ``marked`` [v] bool, 0..1."""
+    corners = faces.reshape(-1)
+    share = marked.float()
+    count = torch.zeros_like(share).index_add_(0, corners, torch.ones(len(corners))).clamp_min(1)
+    for _ in range(_BLUR):
+        of_faces = share[faces].mean(1)
+        share = torch.zeros_like(share).index_add_(0, corners, of_faces.repeat_interleave(3)) / count
+    return share[faces].mean(1)
