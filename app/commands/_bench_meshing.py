@@ -46,7 +46,7 @@ class Arguments:
     sizes: Annotated[str, option("N,N", "32,64")] = "32,64"
 
     # optimisation steps of the fit
-    steps: Annotated[int, option("N", "200")] = 200
+    steps: Annotated[int, option("N", "400")] = 400
 
     # print JSON
     json: Annotated[bool, flag()] = False

@@ -20,7 +20,7 @@ from recon.ops.flexicubes import WEIGHTS, FlexibleMesh, flexicubes, sign_change_
 from recon.ops.triangles import Triangles
 from recon.types import Mesh
 
-_ROUND = 0.05  # distances of normals well below that, about the angle in radians, count by their squares
+_CLEAR = 0.1  # distances of normals well below that, about the angle in radians, count by their squares
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class FlexibleFit:
 
     steps        of Adam, whose rate falls from ``rate`` to a tenth
     points       on either surface, drawn anew in each step; 0 = one per two crossed cubes, at least 12,000
-    tilt         weight of the distance between normals: its length and not its square, so that most become right where
-                 a few, of detail that is finer than the grid, cannot
+    tilt         weight of the distance between normals, by Cauchy's function: it hardly grows beyond small angles, so
+                 that most become right where some, of detail that is finer than the grid, cannot
     deviation    weight of L_dev, in cells
     sign         weight of the sign change loss
     """
 
-    steps: int = 200
+    steps: int = 400
     rate: float = 0.03
     points: int = 0
-    tilt: float = 0.3
+    tilt: float = 1.0
     deviation: float = 0.1
     sign: float = 0.01
     seed: int = 2
@@ -73,7 +73,7 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
         q, true_face = true.closest(x.detach())
         there = ((x - q) / h).square().sum(1).mean()
         apart = (unit_normals(corners[face]) - normals[true_face.long()]).square().sum(1)
-        tilt = ((apart + _ROUND * _ROUND).sqrt() - _ROUND).mean()
+        tilt = _CLEAR * torch.log1p(apart / (_CLEAR * _CLEAR)).mean()
         y, y_face = points_on(true_corners, count, generator)
         back = (_towards(y, mesh.vertices, mesh.faces) * normals[y_face]).sum(1).div(h).square().mean()
         loss = (there + back + settings.tilt * tilt + settings.deviation * mesh.deviation.mean() / h
