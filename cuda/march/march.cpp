@@ -166,6 +166,64 @@ void walk_lanes(const line& ray, const span& s, const occupancy& grid, distances
   }
 }
 
+using P = pack<float, L>;
+
+domain<P> in_lanes(const domain<float>& box) {
+  domain<P> out;
+  for (int i = 0; i < 3; ++i) out.lo[i] = P(box.lo[i]), out.hi[i] = P(box.hi[i]);
+  out.margin = P(box.margin);
+  return out;
+}
+
+// The samples of `rays` <= L rays from `first` on where the outside is contracted, as walk() finds them, all rays at
+// once: along a ray each step has to wait for the one before.
+template <class Span>
+void walk_together(const float* origin, const float* direction, int64_t first, int rays, const domain<float>& box,
+                   const occupancy& grid, float step, const Span& span_at, std::vector<float>* out) {
+  const domain<P> lanes = in_lanes(box);
+  alignas(64) float t[L], end[L], reach[L], o[3][L], d[3][L], unit[3][L], h[L];
+  alignas(64) int32_t cell[L], away[L];
+  for (int j = 0; j < L; ++j) {
+    const int64_t r = first + std::min(j, rays - 1);
+    const span s = span_at(r);
+    t[j] = s.first, end[j] = j < rays ? s.end : s.first, reach[j] = s.reach;
+    for (int i = 0; i < 3; ++i) o[i][j] = origin[3 * r + i], d[i][j] = direction[3 * r + i];
+    out[j].clear();
+  }
+  for (;;) {
+    const P now = load<P>(t);
+    if (!any(now < load<P>(end))) return;
+    P x[3], u[3];
+    for (int i = 0; i < 3; ++i) x[i] = load<P>(o[i]) + now * load<P>(d[i]);
+    store(h, P(step) * recon::max(unit_from_world(lanes, x, u), P(1)));
+    for (int i = 0; i < 3; ++i) store(unit[i], u[i]);
+    for (int j = 0; j < L; ++j) cell[j] = cell_of(grid, unit[0][j], unit[1][j], unit[2][j]);
+    for (int j = 0; j < L; ++j) away[j] = grid.cells[cell[j]];
+    for (int j = 0; j < L; ++j)
+      if (away[j] == 0 && t[j] < end[j]) out[j].push_back(t[j]);
+    for (int j = 0; j < L; ++j) {
+      const float next = t[j] + h[j] * steps_over(away[j], reach[j], h[j]);
+      t[j] = t[j] < end[j] ? next : t[j];
+    }
+  }
+}
+
+// Unit positions [count, 3] of samples of a ray where the outside is contracted.
+void contracted(const float* o, const float* d, const float* t, int64_t count, const domain<float>& box, float* unit) {
+  const domain<P> lanes = in_lanes(box);
+  alignas(64) float at[3][L];
+  for (int64_t k = 0; k < count; k += L) {
+    const int valid = int(std::min<int64_t>(L, count - k));
+    const P now = load_part<P>(t + k, valid);
+    P x[3], u[3];
+    for (int i = 0; i < 3; ++i) x[i] = P(o[i]) + now * P(d[i]);
+    unit_from_world(lanes, x, u);
+    for (int i = 0; i < 3; ++i) store(at[i], u[i]);
+    for (int j = 0; j < valid; ++j)
+      for (int i = 0; i < 3; ++i) unit[3 * (k + j) + i] = held_inside(at[i][j]);
+  }
+}
+
 }  // namespace
 
 samples sample_rays(const float* origin, const float* direction, const float* offset, int64_t n,
@@ -182,18 +240,26 @@ samples sample_rays(const float* origin, const float* direction, const float* of
   };
   parallel_for(groups, [&](int64_t g) {
     distances& out = parts[g];
-    for (int64_t r = g * kGroup; r < std::min(n, (g + 1) * kGroup); ++r) {
-      const float *o = origin + 3 * r, *d = direction + 3 * r;
-      const int64_t before = out.count;
-      if (bounded) {
-        const span s = span_at(r);
-        walk_lanes(line(o, d, s, box, step), s, grid, out);
-      } else {
-        walk(o, d, offset[r], box, grid, near, far, step, [&](float t, const float*) {
-          out.room(1);
-          out.t[out.count++] = t;
-        });
+    const int64_t last = std::min(n, (g + 1) * kGroup);
+    if (!bounded) {
+      std::vector<float> found[L];
+      for (int64_t r = g * kGroup; r < last; r += L) {
+        const int rays = int(std::min<int64_t>(L, last - r));
+        walk_together(origin, direction, r, rays, box, grid, step, span_at, found);
+        for (int j = 0; j < rays; ++j) {
+          const int64_t count = int64_t(found[j].size());
+          out.room(count);
+          std::copy_n(found[j].data(), count, out.t.get() + out.count);
+          out.count += count;
+          all.offsets[r + j + 1] = int32_t(count);
+        }
       }
+      return;
+    }
+    for (int64_t r = g * kGroup; r < last; ++r) {
+      const int64_t before = out.count;
+      const span s = span_at(r);
+      walk_lanes(line(origin + 3 * r, direction + 3 * r, s, box, step), s, grid, out);
       all.offsets[r + 1] = int32_t(out.count - before);
     }
   });
@@ -213,12 +279,7 @@ samples sample_rays(const float* origin, const float* direction, const float* of
         for (int64_t j = 0; j < count; ++j)
           for (int i = 0; i < 3; ++i) u[3 * j + i] = held_inside(ray.unit(i, t[j]));
       } else {
-        for (int64_t j = 0; j < count; ++j) {
-          const float x[3] = {o[0] + t[j] * d[0], o[1] + t[j] * d[1], o[2] + t[j] * d[2]};
-          float inside[3];
-          unit_from_world(box, x, inside);
-          for (int i = 0; i < 3; ++i) u[3 * j + i] = held_inside(inside[i]);
-        }
+        contracted(o, d, t, count, box, u);
       }
       t += count;
     }

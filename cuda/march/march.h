@@ -24,9 +24,10 @@ RECON_HD F unit_from_world(const domain<F>& d, const F* x, F* u) {
   F q[3], far = F(0);
   for (int i = 0; i < 3; ++i) {
     q[i] = (x[i] - F(0.5) * (d.hi[i] + d.lo[i])) / (F(0.5) * (d.hi[i] - d.lo[i]));
-    far = recon::max(far, recon::abs(q[i]));
+    far = max(far, max(q[i], -q[i]));
   }
-  const F scale = far > F(1) && d.margin > F(0) ? (F(1) + d.margin - d.margin / far) / far : F(1);
+  const mask_of<F> outside = (far > F(1)) & (d.margin > F(0));
+  const F scale = select(outside, (F(1) + d.margin - d.margin / far) / far, F(1));
   for (int i = 0; i < 3; ++i) u[i] = F(0.5) + F(0.5) * q[i] * scale / (F(1) + d.margin);
   return far;
 }
