@@ -19,6 +19,7 @@ from recon.optim.touched_adam import TouchedAdamSettings
 from recon.protocols import FieldSettings, StrategySettings
 from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
+from recon.strategies.hold_samples import HoldSamples
 
 DECODER = Schedule(4e-3, 4e-4)  # rate of small networks
 FACTORS = Schedule(0.05, 5e-3)  # rate of planes and lines
@@ -31,7 +32,7 @@ def marched(field: FieldSettings, rates: Mapping[str, Schedule], strategies: Map
         field=field, renderer=MarchRenderer(least_weight=1e-3), sampler=RandomPixels(),
         losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
         optimizer=TouchedAdamSettings(rates={**rates, "decoder": DECODER}, eps=eps),
-        strategies=dict(strategies), steps=steps,
+        strategies={"rays": HoldSamples(), **strategies}, steps=steps,
     )
 
 

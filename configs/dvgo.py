@@ -12,6 +12,7 @@ from recon.configs._volumes import marched
 from recon.fields.dense_grid import DenseGridSettings
 from recon.optim.schedule import Schedule
 from recon.samplers.pixels import RandomPixels
+from recon.strategies.hold_samples import HoldSamples
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 from recon.strategies.view_counts import ViewCounts
@@ -19,7 +20,8 @@ from recon.strategies.view_counts import ViewCounts
 _BASE = marched(
     DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7),
     rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
-    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts()},
+    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts(),
+                "rays": HoldSamples(131_072)},  # its lookups are cheap
     steps=16_000,
 )
 

@@ -114,8 +114,9 @@ class Renderer(Protocol):
 class Sampler(Protocol):
     """Chooses the rays of a step where whole pictures are not compared."""
 
-    def draw(self, observations: Any, step: int, seed: int, scale: float) -> Observation:
-        """An Observation with ``rays``, drawn from (seed, step); ``observations`` gives views by ``get(index, scale)``.
+    def draw(self, observations: Any, step: int, seed: int, scale: float, most: int = 0) -> Observation:
+        """An Observation with ``rays``, drawn from (seed, step), no more than ``most`` (0: as the sampler likes);
+        ``observations`` gives views by ``get(index, scale)``.
 
         A renderer for such systems has ``render_rays(field, rays, background=, want=)``.
         """
@@ -252,7 +253,7 @@ class Problem(Protocol):
 
     step        finished steps, 0 in the first         radius   scene extent (Capture.radius)
     seen        what this step compares with           render   the last rendered picture, with its trace
-    cameras     of the views that are fitted
+    cameras     of the views that are fitted           most_rays   of a step, 0: as the sampler likes; is changed
     """
 
     field: Any
@@ -260,6 +261,7 @@ class Problem(Protocol):
     total_steps: int
     seed: int
     radius: float
+    most_rays: int
     seen: Observation
     render: Render
 

@@ -65,7 +65,7 @@ class PointsProblem:
     """Implements the Problem protocol: a step compares two volumes at random points of random rays.
 
     cameras   that rays come from             rays    of a step
-    points    looked at in a step, at most    step, total_steps, seed, radius   as in Problem
+    points    looked at in a step, at most    step, total_steps, seed, radius, most_rays   as in Problem
     """
 
     field: Any
@@ -74,6 +74,7 @@ class PointsProblem:
     total_steps: int
     seed: int
     radius: float = 1.0
+    most_rays: int = 0
     rays: int = 512
     points: int = 8192
     step: int = 0

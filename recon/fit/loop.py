@@ -246,6 +246,7 @@ class Fit:
             "version": 1,
             "step": self.step,
             "seed": self.seed,
+            "most_rays": self.problem.most_rays,
             "params": self.field.params.state(),
             "field": self.field.state(),
             "optimizer": self.optimizer.state(),
@@ -263,7 +264,7 @@ class Fit:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.field.load_state(state["field"])  # after the strategies were built: building one may set the field up
-        self.problem.step = int(state["step"])
+        self.problem.step, self.problem.most_rays = int(state["step"]), int(state.get("most_rays", 0))
         assert self.folder is not None
         costs = checkpoint.load_costs(self.folder / "checkpoint", self.step)
         self._seconds_before = costs.get("seconds", 0.0)

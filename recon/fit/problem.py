@@ -40,6 +40,7 @@ class FitProblem:
         self.observations = Observations(capture.train, capture, system, memory, device=device)
         self.total_steps = system.steps
         self.step = 0
+        self.most_rays = 0
         self.passes = Passes()
         self.seen: Observation
         self.render: Render
@@ -100,7 +101,8 @@ class FitProblem:
 
     def observe(self) -> Observation:
         if self.system.sampler is not None:
-            batch = self.system.sampler.draw(self.observations, self.step, self.seed, self.scale(self.step))
+            batch = self.system.sampler.draw(self.observations, self.step, self.seed, self.scale(self.step),
+                                             self.most_rays)
             return batch.to(self.field.params.device)
         generator = None
         if self.observations.random_background:

@@ -26,9 +26,10 @@ from recon.types.volume import world_gradient
 @dataclass
 class MarchTrace:
     """What losses and strategies read: per ray ``distortion`` [rays]; counts of samples and of computed colours (in a
-    ``Room`` of those there is room for)."""
+    ``Room`` of those there is room for); ``samples`` [1] int32 as many as there are."""
 
     distortion: Tensor
+    samples: Tensor
     num_samples: int
     num_colours: int
 
@@ -75,6 +76,7 @@ class MarchRenderer:
         if offset is None:
             offset = torch.full((len(rays),), 0.5, device=on)
         found = sample_volume(volume, rays.origin, rays.direction, offset, near=self.near, far=self.far)
+        marched = found.offsets[-1:]
         ray = rays_of(found.offsets, len(found.t))
         footprint = footprints(volume, rays.footprint.index_select(0, ray), found.t, found.position)
         raw, more = field.density_and_more(found.position, footprint)
@@ -92,7 +94,7 @@ class MarchRenderer:
         normal = None
         if "normal" in want:
             normal = self._normals(field, found, raw, w, rays)
-        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, len(ray), len(heavy)))
+        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, marched, len(ray), len(heavy)))
 
     @staticmethod
     @torch.no_grad()

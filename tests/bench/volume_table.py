@@ -1,7 +1,7 @@
 """Volumes beside Gaussians at equal processor time: python tests/bench/volume_table.py SCENE --size 135 240
 
-Every method has preset fast, with steps cut so that they take about as many processor seconds as all steps of the first
-one, or ``--seconds`` (by a rehearsal, in which volumes are foggier than later; what they took is printed). One process,
+Every method has preset fast, with steps cut so that they take about as many processor seconds as all steps of the
+first one, or ``--seconds`` (by two rehearsals, the second a sixth as long; what they took is printed). One process,
 one thread, one method after the other, every 8th photo held out. Writes a picture photo | render | error of one
 held-out view per method.
 """
@@ -25,7 +25,8 @@ from recon.fit.system import System
 from recon.types import Capture
 
 METHODS = ("gaussians", "dvgo", "tensorf", "strivec", "ngp", "rbf_dvgo", "tilted_tensorf", "pynerf_dvgo")
-REHEARSED = 40  # steps
+REHEARSED = 40  # steps of a first rehearsal
+SHARE = 1 / 6  # of the fit: the second one
 
 
 def main() -> None:
@@ -44,17 +45,18 @@ def main() -> None:
     for method in args.methods:
         system = catalogue.load(method, "fast")
         if seconds is not None:
-            system = with_steps(system, min(max(int(seconds / pace(capture, system)), 50), 30_000))
+            guess = int(SHARE * seconds / pace(capture, system, REHEARSED))
+            system = with_steps(system, min(max(int(seconds / pace(capture, system, max(guess, 20))), 50), 30_000))
         took = row(method, capture, system, args.out)
         seconds = seconds or took
 
 
-def pace(capture: Capture, system: System) -> float:
-    """Processor seconds of a step, the mean over a whole fit of few."""
-    fit, begin = Fit(capture, with_steps(system, REHEARSED)), time.process_time()
-    while fit.step < REHEARSED:
+def pace(capture: Capture, system: System, steps: int) -> float:
+    """Processor seconds of a step, the mean over a whole fit of so many."""
+    fit, begin = Fit(capture, with_steps(system, steps)), time.process_time()
+    while fit.step < steps:
         fit.advance()
-    return (time.process_time() - begin) / REHEARSED
+    return (time.process_time() - begin) / steps
 
 
 def row(method: str, capture: Capture, system: System, out: Path | None) -> float:

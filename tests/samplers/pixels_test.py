@@ -13,8 +13,9 @@ from tiny_capture import MemoryPhoto, camera_at
 from recon.configs import neus
 from recon.fit.photos import Observations
 from recon.losses.curvature import Curvature
-from recon.samplers.pixels import RandomPixels, clipped
+from recon.samplers.pixels import RandomPixels, clipped, rays_of_cameras
 from recon.types import Capture, Photo, View
+from recon.types.distortion import PINHOLE, Lens
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -28,6 +29,18 @@ def test_overexposure_is_counted_around_a_pixel(whole: bool) -> None:
         y, x = divmod(pixel, 11)
         around = padded[:, y:y + 5, x:x + 5].reshape(3, 25)
         assert float(found[pixel]) == pytest.approx((around >= 254).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("lens", [PINHOLE, Lens("OPENCV", (0.1, -0.05, 0.001, 0.002))])
+def test_rays_of_several_cameras_are_those_of_each(lens: Lens) -> None:
+    generator = torch.Generator().manual_seed(4)
+    cameras = [replace(camera_at(a), intrinsics=torch.tensor([50.0 + 9 * a, 60.0, 20.0 + a, 19.0]), lens=lens)
+               for a in (0.3, 1.0, 4.0)]
+    pixels = [40 * torch.rand(n, 2, generator=generator, dtype=torch.float64) for n in (5, 0, 7)]
+    found = rays_of_cameras(cameras, pixels)
+    for k in range(2):
+        expected = torch.cat([camera.rays(at)[k].float() for camera, at in zip(cameras, pixels)])
+        torch.testing.assert_close(found[k], expected, atol=1e-7, rtol=1e-6)
 
 
 def test_it_is_found_only_where_a_loss_reads_it() -> None:
