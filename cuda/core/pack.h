@@ -283,46 +283,38 @@ struct io<p8> {
 };
 #endif
 
+// As many rows as a pack has lanes -> their columns, in registers.
 #if defined(__AVX512F__)
-// 16 rows of 16 numbers -> 16 columns, in registers.
-RECON_HD void transpose16(__m512* r) {
+RECON_HD void transpose(p16* r) {
   __m512 t[16];
   for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    t[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
   }
-  const auto low = [](__m512 a, __m512 b) {
-    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
-  };
-  const auto high = [](__m512 a, __m512 b) {
-    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
-  };
-  for (int i = 0; i < 16; i += 4) {  // r[i + k]: column k of each 128-bit lane, rows i .. i + 3
-    r[i] = low(t[i], t[i + 2]);
-    r[i + 1] = high(t[i], t[i + 2]);
-    r[i + 2] = low(t[i + 1], t[i + 3]);
-    r[i + 3] = high(t[i + 1], t[i + 3]);
-  }
+  const auto low = [](__m512 a, __m512 b) { return _mm512_shuffle_ps(a, b, 0x44); };
+  const auto high = [](__m512 a, __m512 b) { return _mm512_shuffle_ps(a, b, 0xee); };
+  for (int i = 0; i < 16; i += 4)  // r[i + k]: column k of each 128-bit lane, rows i .. i + 3
+    for (int k = 0; k < 2; ++k) {
+      r[i + 2 * k] = low(t[i + k], t[i + 2 + k]);
+      r[i + 2 * k + 1] = high(t[i + k], t[i + 2 + k]);
+    }
+  const auto even = [](__m512 a, __m512 b) { return _mm512_shuffle_f32x4(a, b, 0x88); };
+  const auto odd = [](__m512 a, __m512 b) { return _mm512_shuffle_f32x4(a, b, 0xdd); };
   for (int k = 0; k < 4; ++k) {  // gather the four row groups of columns k, k + 4, k + 8, k + 12
-    const __m512 a = _mm512_shuffle_f32x4(r[k], r[k + 4], 0x88), b = _mm512_shuffle_f32x4(r[k], r[k + 4], 0xdd);
-    const __m512 c = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0x88),
-                 d = _mm512_shuffle_f32x4(r[k + 8], r[k + 12], 0xdd);
-    t[k] = _mm512_shuffle_f32x4(a, c, 0x88);
-    t[k + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
-    t[k + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
-    t[k + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    const __m512 a = even(r[k].v, r[k + 4].v), b = odd(r[k].v, r[k + 4].v);
+    const __m512 c = even(r[k + 8].v, r[k + 12].v), d = odd(r[k + 8].v, r[k + 12].v);
+    t[k] = even(a, c), t[k + 8] = odd(a, c);
+    t[k + 4] = even(b, d), t[k + 12] = odd(b, d);
   }
   for (int i = 0; i < 16; ++i) r[i] = t[i];
 }
 #endif
-
 #if defined(__AVX2__)
-// 8 rows of 8 numbers -> 8 columns, in registers.
-RECON_HD void transpose8(__m256* r) {
+RECON_HD void transpose(p8* r) {
   __m256 t[8];
   for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    t[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
   }
   for (int i = 0; i < 8; i += 4)  // r[i + k]: column k of each 128-bit lane, rows i .. i + 3
     for (int k = 0; k < 2; ++k) {
@@ -330,8 +322,8 @@ RECON_HD void transpose8(__m256* r) {
       r[i + 2 * k + 1] = _mm256_shuffle_ps(t[i + k], t[i + 2 + k], 0xee);
     }
   for (int k = 0; k < 4; ++k) {
-    t[k] = _mm256_permute2f128_ps(r[k], r[k + 4], 0x20);
-    t[k + 4] = _mm256_permute2f128_ps(r[k], r[k + 4], 0x31);
+    t[k] = _mm256_permute2f128_ps(r[k].v, r[k + 4].v, 0x20);
+    t[k + 4] = _mm256_permute2f128_ps(r[k].v, r[k + 4].v, 0x31);
   }
   for (int i = 0; i < 8; ++i) r[i] = t[i];
 }

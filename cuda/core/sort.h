@@ -1,4 +1,4 @@
-// Stable least-significant-digit radix sort of (key, value) pairs.
+// Stable least-significant-digit radix sort.
 #pragma once
 
 #include <array>
@@ -8,28 +8,22 @@
 
 namespace recon {
 
-// Sorts by key, 11 bits a pass; passes in which all keys agree are skipped. `swap_*` is scratch of the same size.
-inline void radix_sort(std::vector<uint32_t>& keys, std::vector<uint32_t>& values, std::vector<uint32_t>& swap_keys,
-                       std::vector<uint32_t>& swap_values) {
+// Sorts by the upper half of the numbers, 11 bits a pass; passes in which all agree are skipped. `spare` is scratch.
+inline void radix_sort(std::vector<uint64_t>& items, std::vector<uint64_t>& spare) {
   constexpr int kBits = 11, kBins = 1 << kBits, kPasses = 3;
-  const size_t n = keys.size();
-  swap_keys.resize(n);
-  swap_values.resize(n);
+  const auto digit = [](uint64_t item, int pass) { return item >> (32 + kBits * pass) & (kBins - 1); };
+  const size_t n = items.size();
+  spare.resize(n);
   std::array<std::array<uint32_t, kBins>, kPasses> count{};
-  for (uint32_t key : keys)
-    for (int p = 0; p < kPasses; ++p) ++count[p][(key >> (kBits * p)) & (kBins - 1)];
+  for (uint64_t item : items)
+    for (int p = 0; p < kPasses; ++p) ++count[p][digit(item, p)];
   for (int p = 0; p < kPasses; ++p) {
     auto& c = count[p];
-    if (n == 0 || c[(keys[0] >> (kBits * p)) & (kBins - 1)] == n) continue;
+    if (n == 0 || c[digit(items[0], p)] == n) continue;
     uint32_t sum = 0;
     for (uint32_t& x : c) x = std::exchange(sum, sum + x);
-    for (size_t i = 0; i < n; ++i) {
-      const uint32_t to = c[(keys[i] >> (kBits * p)) & (kBins - 1)]++;
-      swap_keys[to] = keys[i];
-      swap_values[to] = values[i];
-    }
-    keys.swap(swap_keys);
-    values.swap(swap_values);
+    for (uint64_t item : items) spare[c[digit(item, p)]++] = item;
+    items.swap(spare);
   }
 }
 

@@ -198,7 +198,7 @@ void bind(nb::module_& m, const char* suffix) {
   nb::class_<workspace<S>>(m, name("SplatLists").c_str(), "Tile lists of one picture, reused between pictures")
       .def(nb::init<>())
       .def_prop_ro("bytes", &workspace<S>::bytes)
-      .def_prop_ro("visible", [](const workspace<S>& w) { return w.lists.order.size(); })
+      .def_prop_ro("visible", [](const workspace<S>& w) { return w.lists.visible; })
       .def_prop_ro("block_visits", [](const workspace<S>& w) { return w.lists.block_visits(); })
       .def_prop_ro("instances", [](const workspace<S>& w) { return w.lists.instances(); });
 

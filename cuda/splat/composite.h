@@ -29,37 +29,16 @@ RECON_HD blob<S> blob_of(const S* r) {
   return blob_from_splat(r[kMx], r[kMy], r[kA], r[kB], r[kC], r[kLog2Opacity]);
 }
 
-// Which blocks of a tile have a pixel centre inside the ellipse of a Gaussian at mx, my, pixels from the tile's corner. Per
-// row of blocks, the extent of ellipse and strip in x gives a run of blocks; a hair generous, the pixel test decides.
+// Which blocks of a tile a Gaussian at mx, my, pixels from the tile's corner, reaches. Where rounding lost its ellipse, all.
 template <class F, class SHAPE>
-struct block_reach {
+struct block_reach : cell_reach<F> {
   using S = scalar_of<F>;
-  F mx, my, B, det, ta, inverse_a, hy, extreme;  // extreme: y where x is largest
-  mask_of<F> exact;  // false: rounding lost the ellipse
-
   RECON_HD block_reach(const F& mx, const F& my, const F& A, const F& B, const F& C, const F& log2_opacity)
-      : mx(mx), my(my), B(B), det(A * C - B * B), exact(det > F(S(0))) {
-    const F t = fma(log2_opacity + F(S(kLog2Of255)), F(S(2 * kLn2 * 1.0001)), F(S(1e-4)));
-    const F scale = t / det;
-    ta = t * A;
-    inverse_a = F(S(1)) / A;
-    hy = sqrt(scale * A) + F(S(kSlack));
-    extreme = -(B / C) * sqrt(scale * C);
-  }
-
-  // Blocks [first, end) of row i, as numbers in [0, 8] that are to be rounded down.
+      : cell_reach<F>(mx, my, A, B, C, log2_opacity, F(S(1e9))) {}
+  // Blocks [first, end) of row i, as numbers that are to be rounded down.
   RECON_HD void row(int i, F& first, F& end) const {
-    constexpr float across = 1.0f / SHAPE::width;
-    const F zero{S(0)}, most{S(SHAPE::per_row)};
-    const F low = max(F(S(i * SHAPE::height) + S(0.5)) - my, -hy);
-    const F high = min(F(S((i + 1) * SHAPE::height) - S(0.5)) - my, hy);
-    const F ur = min(max(extreme, low), high), ul = min(max(-extreme, low), high);
-    const F right = fma(sqrt(max(ta - det * ur * ur, zero)) - B * ur, inverse_a, mx + F(S(kSlack)));
-    const F left = fnma(sqrt(max(ta - det * ul * ul, zero)) + B * ul, inverse_a, mx - F(S(kSlack)));
-    first = min(max(fma(left, F(S(across)), F(S(0.5f * across))), zero), most);
-    end = max(min(fma(right, F(S(across)), F(S(1.0f - 0.5f * across))), most), first);
-    first = select(exact, first, zero);
-    end = select(exact, select(low <= high, end, first), most);
+    this->cells(F(S(i * SHAPE::height) + S(0.5)), F(S((i + 1) * SHAPE::height) - S(0.5)), SHAPE::width, SHAPE::per_row,
+                first, end);
   }
 };
 

@@ -29,14 +29,14 @@ struct write_entries {
   }
 };
 
-__global__ void depth_keys(const float* records, int64_t rows, int width, int height, int tiles_x, uint32_t* keys,
-                           uint32_t* ids, uint32_t* counts) {
+__global__ void depth_keys(const float* records, int64_t rows, int width, int height, uint32_t* keys, uint32_t* ids,
+                           uint32_t* counts) {
   const int64_t i = global_thread();
   if (i >= rows) return;
   const float* r = records + i * kRecord;
   uint32_t count = 0;
   const bool drawn = r[kRadius] > 0;
-  if (drawn) for_each_tile<tile>(r, rect_of<tile>(r, width, height), height, tiles_x, count_entries{count});
+  if (drawn) for_each_tile<tile>(r, width, height, count_entries{count});
   keys[i] = drawn ? __float_as_uint(r[kDepth]) : kBehindAll;  // depth is positive: its bits order like the number
   ids[i] = uint32_t(i);
   counts[i] = count;
@@ -47,16 +47,15 @@ __global__ void counts_in_order(const uint32_t* counts, const uint32_t* order, i
   if (i < rows) sorted[i] = counts[order[i]];
 }
 
-__global__ void write_tiles(const float* records, int64_t rows, int width, int height, int tiles_x,
-                            const uint32_t* order, const uint32_t* begin, uint32_t room, uint32_t* tiles,
-                            uint32_t* slots, uint32_t* row_of_slot) {
+__global__ void write_tiles(const float* records, int64_t rows, int width, int height, const uint32_t* order,
+                            const uint32_t* begin, uint32_t room, uint32_t* tiles, uint32_t* slots,
+                            uint32_t* row_of_slot) {
   const int64_t i = global_thread();
   if (i >= rows || begin[i] == begin[i + 1]) return;
   const uint32_t row = order[i];
   const float* r = records + int64_t(row) * kRecord;
   uint32_t at = begin[i];
-  for_each_tile<tile>(r, rect_of<tile>(r, width, height), height, tiles_x,
-                      write_entries{tiles, slots, row_of_slot, row, room, at});
+  for_each_tile<tile>(r, width, height, write_entries{tiles, slots, row_of_slot, row, room, at});
 }
 
 // Room beyond the entries goes behind the last tile.
@@ -91,7 +90,7 @@ void sort_by_depth(const float* records, int64_t rows, int width, int height, ui
   uint32_t *keys = memory.take(rows), *ids = memory.take(rows), *counts = memory.take(rows),
            *sorted = memory.take(rows);
   const unsigned blocks = blocks_for(rows, kThreads);
-  launch(depth_keys, blocks, kThreads, stream, records, rows, width, height, tiles_across(width), keys, ids, counts);
+  launch(depth_keys, blocks, kThreads, stream, records, rows, width, height, keys, ids, counts);
   sort_pairs(keys, sorted, ids, order, rows, 32, memory.rest(), sort_scratch_bytes(rows), stream);
   launch(counts_in_order, blocks, kThreads, stream, counts, order, rows, sorted);
   set_zero(begin, sizeof(uint32_t), stream);
@@ -107,7 +106,7 @@ void sort_by_tile(const float* records, int64_t rows, int width, int height, con
   uint32_t *tiles = memory.take(room), *slots = memory.take(room), *row_of_slot = memory.take(room),
            *sorted = memory.take(room);
   const int across = tiles_across(width), count = across * tiles_down(height);
-  launch(write_tiles, blocks_for(rows, kThreads), kThreads, stream, records, rows, width, height, across, order, begin,
+  launch(write_tiles, blocks_for(rows, kThreads), kThreads, stream, records, rows, width, height, order, begin,
          uint32_t(room), tiles, slots, row_of_slot);
   launch(fill_rest, blocks_for(room, kThreads), kThreads, stream, begin + rows, room, uint32_t(count), tiles, slots);
   sort_pairs(tiles, sorted, slots, slot, room, bits_of(uint32_t(count)), memory.rest(), sort_scratch_bytes(room),

@@ -22,7 +22,7 @@ template <class S>
 void composite(const S* records, int64_t rows, bins& b, int width, int height, int channels, const S* background,
                S* picture, S* transmittance) {
   using P = typename lanes_of<S>::type;
-  bin_splats<typename block_shape<P>::tile>(records, rows, width, height, b);
+  bin_splats<typename block_shape<P>::tile, P>(records, rows, width, height, b);
   b.block_mask.resize(b.instances());
   parallel_for(int64_t(b.tiles_x) * b.tiles_y, [&](int64_t tile) {
     if (channels == 3)
@@ -36,7 +36,7 @@ template <class S>
 void composite_depth(const S* records, const S* slopes, int64_t rows, bins& b, int width, int height, S low, S high,
                      S* depth, S* spread) {
   using P = typename lanes_of<S>::type;
-  bin_splats<typename block_shape<P>::tile>(records, rows, width, height, b);
+  bin_splats<typename block_shape<P>::tile, P>(records, rows, width, height, b);
   parallel_for(int64_t(b.tiles_x) * b.tiles_y,
                [&](int64_t tile) { depth_tile<P>(int(tile), records, slopes, b, low, high, depth, spread); });
 }

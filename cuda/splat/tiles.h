@@ -17,69 +17,66 @@ struct tile_size {
   static constexpr int width = W, height = H;
 };
 
-// Tiles whose pixel centres the bounding box of a Gaussian's alpha >= 1/255 ellipse covers; empty if x0 > x1 or y0 > y1.
-struct tile_rect {
-  int16_t x0, y0, x1, y1;
-};
-
-// Bins may hold too much, never too little: the pixel test decides.
+// Reach may be too far, never too short: the pixel test decides.
 inline constexpr float kSlack = 2e-3f;
 
-RECON_HD float reach_of(float log2_opacity) {  // t: the ellipse is d^T K d <= t
-  return float(2 * kLn2) * (log2_opacity + float(kLog2Of255)) * 1.0001f + 1e-4f;
+// Which cells of a grid have a pixel centre inside the alpha >= 1/255 ellipse d^T K d <= t of a Gaussian. Per row of
+// cells, the extent in x of ellipse and strip gives a run of cells.
+template <class F>
+struct cell_reach {
+  using S = scalar_of<F>;
+  F mx, my, radius, B, det, ta, inverse_a, hy, extreme;  // extreme: y where x is largest
+  mask_of<F> exact;  // false: rounding lost the ellipse, the square of `radius` counts
+
+  RECON_HD cell_reach(const F& mx, const F& my, const F& A, const F& B, const F& C, const F& log2_opacity,
+                      const F& radius)
+      : mx(mx), my(my), radius(radius), B(B), det(A * C - B * B), exact(det > F(S(0))) {
+    const F t = fma(log2_opacity + F(S(kLog2Of255)), F(S(2 * kLn2 * 1.0001)), F(S(1e-4)));
+    const F scale = t / det;
+    ta = t * A;
+    inverse_a = F(S(1)) / A;
+    hy = select(exact, sqrt(scale * A), radius) + F(S(kSlack));
+    extreme = -(B / C) * sqrt(scale * C);
+  }
+
+  // Rows [first, end) of the `most` rows of cells, `height` pixels each, as numbers that are to be rounded down.
+  RECON_HD void rows(int height, int most, F& first, F& end) const {
+    const F down{S(1) / S(height)}, half{S(0.5) / S(height)}, zero{S(0)}, last{S(most)};
+    first = min(max(fma(my - hy, down, half), zero), last);
+    end = min(max(fma(my + hy, down, F(S(1)) - half), zero), last);
+  }
+
+  // Cells [first, end) of the `most` cells, `width` pixels each, of a row of pixel centres y = top .. bottom; the same.
+  RECON_HD void cells(const F& top, const F& bottom, int width, int most, F& first, F& end) const {
+    const F across{S(1) / S(width)}, half{S(0.5) / S(width)}, zero{S(0)}, last{S(most)}, slack{S(kSlack)};
+    const F low = max(top - my, -hy), high = min(bottom - my, hy);
+    const F ur = min(max(extreme, low), high), ul = min(max(-extreme, low), high);
+    const F right = fma(sqrt(max(ta - det * ur * ur, zero)) - B * ur, inverse_a, mx + slack);
+    const F left = fnma(sqrt(max(ta - det * ul * ul, zero)) + B * ul, inverse_a, mx - slack);
+    first = min(max(fma(select(exact, left, mx - radius), across, half), zero), last);
+    end = max(min(fma(select(exact, right, mx + radius), across, F(S(1)) - half), last), first);
+    end = select(low <= high, end, first);
+  }
+};
+
+template <class F>
+RECON_HD cell_reach<F> reach_of(const F* r) {
+  return {r[kMx], r[kMy], r[kA], r[kB], r[kC], r[kLog2Opacity], r[kRadius]};
 }
 
-template <class T, class S>
-RECON_HD tile_rect rect_of(const S* r, int width, int height) {
-  const float A = float(r[kA]), B = float(r[kB]), C = float(r[kC]), mx = float(r[kMx]), my = float(r[kMy]);
-  const float det = A * C - B * B, t = reach_of(float(r[kLog2Opacity]));
-  float hx = float(r[kRadius]), hy = hx;  // where rounding lost the ellipse: the box of the radius
-  if (det > 0) {
-    const float scale = t / det;
-    hx = sqrt(scale * C);
-    hy = sqrt(scale * A);
-  }
-  // first tile with a centre w i + w - 0.5 >= left, last tile with a centre w i + 0.5 <= right
-  constexpr float across = 1.0f / T::width, down = 1.0f / T::height;
-  const auto low = [](float v) { return v <= 0 ? 0.0f : min(v, 32000.0f); };
-  const float left = low((mx - hx - kSlack + 0.5f) * across), right = (mx + hx + kSlack - 0.5f) * across;
-  const float top = low((my - hy - kSlack + 0.5f) * down), bottom = (my + hy + kSlack - 0.5f) * down;
-  const float last_x = float((width - 1) / T::width), last_y = float((height - 1) / T::height);
-  if (right < 0 || bottom < 0) return {1, 1, 0, 0};
-  return {int16_t(left), int16_t(top), int16_t(min(right, last_x)), int16_t(min(bottom, last_y))};
-}
-
-// Calls visit(tile) for every tile that has a pixel centre inside the ellipse. A box of one row or one column is exact;
-// else, per tile row, the x-extent of ellipse and row strip gives a contiguous run of tiles.
-template <class T, class S, class Visit>
-RECON_HD void for_each_tile(const S* record, const tile_rect& rect, int height, int tiles_x, const Visit& visit) {
-  if (rect.x0 >= rect.x1 || rect.y0 >= rect.y1) {
-    for (int ty = rect.y0; ty <= rect.y1; ++ty)
-      for (int tx = rect.x0; tx <= rect.x1; ++tx) visit(ty * tiles_x + tx);
-    return;
-  }
-  const float A = float(record[kA]), B = float(record[kB]), C = float(record[kC]);
-  const float mx = float(record[kMx]), my = float(record[kMy]);
-  const float det = A * C - B * B, t = reach_of(float(record[kLog2Opacity]));
-  if (!(det > 0)) {
-    for (int ty = rect.y0; ty <= rect.y1; ++ty)
-      for (int tx = rect.x0; tx <= rect.x1; ++tx) visit(ty * tiles_x + tx);
-    return;
-  }
-  const float inverse_a = 1.0f / A, hx = sqrt(t * C / det), hy = sqrt(t * A / det) + kSlack;
-  const float y_of_extreme_x = -B / C * hx, ta = t * A;
-  constexpr float across = 1.0f / T::width;
-  for (int ty = rect.y0; ty <= rect.y1; ++ty) {
-    const float u0 = max(ty * T::height + 0.5f - my, -hy);
-    const float u1 = min(min(ty * T::height + T::height - 0.5f, height - 0.5f) - my, hy);
-    if (u0 > u1) continue;
-    const float ur = min(max(y_of_extreme_x, u0), u1), ul = min(max(-y_of_extreme_x, u0), u1);
-    const float right = mx + (-B * ur + sqrt(max(ta - det * ur * ur, 0.0f))) * inverse_a + kSlack;
-    const float left = mx + (-B * ul - sqrt(max(ta - det * ul * ul, 0.0f))) * inverse_a - kSlack;
-    if (right < 0.5f) continue;
-    const int first = int(max(left + 0.5f, 0.0f) * across), last = int((right - 0.5f) * across);
-    const int x0 = first > rect.x0 ? first : rect.x0, x1 = last < rect.x1 ? last : rect.x1;
-    for (int tx = x0; tx <= x1; ++tx) visit(ty * tiles_x + tx);
+// Calls visit(tile) for every tile that a Gaussian reaches.
+template <class T, class Visit>
+RECON_HD void for_each_tile(const float* record, int width, int height, const Visit& visit) {
+  const cell_reach<float> reach = reach_of(record);
+  const int tiles_x = (width + T::width - 1) / T::width, tiles_y = (height + T::height - 1) / T::height;
+  float first, end;
+  reach.rows(T::height, tiles_y, first, end);
+  const int end_y = int(end);
+  for (int ty = int(first); ty < end_y; ++ty) {
+    const float top = float(ty * T::height) + 0.5f;
+    reach.cells(top, min(top + (T::height - 1), float(height) - 0.5f), T::width, tiles_x, first, end);
+    const int end_x = int(end);
+    for (int tx = int(first); tx < end_x; ++tx) visit(ty * tiles_x + tx);
   }
 }
 

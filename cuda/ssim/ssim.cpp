@@ -14,6 +14,7 @@
 #include <new>
 #include <vector>
 
+#include "core/ahead.h"
 #include "core/pack.h"
 #include "core/parallel.h"
 #include "ssim/ssim.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr int kTileRows = 32;
 constexpr int kTileColumns = 512;
+constexpr int kRowsAhead = 8;  // rows of both pictures that are asked for in advance
 
 template <class S>
 struct lanes_of {
@@ -43,9 +45,25 @@ struct Window {
   }
 };
 
+// Weighted sum of the numbers around p, which begins a pack in memory.
 template <class P>
 RECON_HD P along_row(const scalar_of<P>* p, const Window<P>& window) {
   P sum = window.w[kRadius] * load<P>(p);
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {  // three whole packs: shifted ones would each lie in two cache lines
+    const __m512i left = _mm512_loadu_si512(p - 16), here = _mm512_loadu_si512(p), right = _mm512_loadu_si512(p + 16);
+    const auto add = [&](auto shift) {
+      constexpr int i = decltype(shift)::value;
+      const p16 before = _mm512_castsi512_ps(_mm512_alignr_epi32(here, left, 16 - i));
+      const p16 behind = _mm512_castsi512_ps(_mm512_alignr_epi32(right, here, i));
+      sum = fma(window.w[kRadius - i], before + behind, sum);
+    };
+    add(std::integral_constant<int, 1>{}), add(std::integral_constant<int, 2>{}), add(std::integral_constant<int, 3>{});
+    add(std::integral_constant<int, 4>{}), add(std::integral_constant<int, 5>{});
+    static_assert(kRadius == 5);
+    return sum;
+  }
+#endif
 #pragma GCC unroll 5
   for (int i = 1; i <= kRadius; ++i) sum = fma(window.w[kRadius - i], load<P>(p - i) + load<P>(p + i), sum);
   return sum;
@@ -155,6 +173,9 @@ class Tile {
       clear_outside(x, begin, end);
       clear_outside(y, begin, end);
       const size_t offset = (size_t(channel_) * pair_.height + row) * pair_.width + col0_;
+      const size_t later = offset + size_t(kRowsAhead) * pair_.width + begin;
+      ask_for<false>(pair_.image + later, sizeof(S) * (end - begin));
+      ask_for<false>(pair_.target + later, sizeof(T) * (end - begin));
       read_row(x + 2 * kMargin, y + 2 * kMargin, pair_.image + offset, pair_.target + offset, begin, end);
       if (pair_.mask) {
         S* w = at(weight_, row, -2 * kMargin);

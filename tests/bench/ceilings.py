@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,23 @@ from torch import Tensor
 LINE = 64
 
 
+@cache
+def _library() -> ctypes.CDLL:
+    """Built once in a process, however often it is measured."""
+    source = Path(__file__).with_name("ceilings.cpp")
+    with tempfile.TemporaryDirectory() as folder:
+        built = f"{folder}/ceilings.so"
+        subprocess.run(["g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o", built],
+                       check=True)
+        return ctypes.CDLL(built)
+
+
 class Ceilings:
     """Nanoseconds on one thread, measured when asked for first: what is measured beside them suffers alike from other
     work on the machine."""
 
     def __init__(self) -> None:
-        source, folder = Path(__file__).with_name("ceilings.cpp"), Path(tempfile.mkdtemp())
-        subprocess.run(["g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o",
-                        str(folder / "ceilings.so")], check=True)
-        self._library = ctypes.CDLL(str(folder / "ceilings.so"))
+        self._library = _library()
 
     def _measure(self, name: str) -> float:
         function = getattr(self._library, f"ceiling_{name}")
