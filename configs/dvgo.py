@@ -21,7 +21,7 @@ _BASE = marched(
     DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7),
     rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts(),
-                "rays": HoldSamples(131_072)},  # its lookups are cheap
+                "rays": HoldSamples(262_144)},  # its lookups are cheap
     steps=16_000,
 )
 

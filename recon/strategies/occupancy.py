@@ -35,8 +35,9 @@ class ShrinkOccupancy:
     # a cell is empty where all cells around it are less opaque than this, per step, and hidden where rays find in none
     # of them a sample that weighs more
     threshold: float = 1e-3
-    # rays of fitted views that look for hidden cells (0: none are hidden)
-    rays: int = 8192
+    # rays of fitted views that look for hidden cells; too few make holes in surfaces, see docs/performance.md (0: no
+    # cells are hidden)
+    rays: int = 0
     # where they begin, in units of the normalised scene
     near: float = 0.05
 

@@ -70,7 +70,7 @@ def test_a_resumed_fit_has_as_many_rays(tmp_path: Path) -> None:
 
 
 def test_cells_behind_a_surface_are_hidden_and_seen_again_when_it_is_gone() -> None:
-    fit = Fit(tiny_capture(), _system({"occupancy": ShrinkOccupancy(begin=0.0, every=1, near=0.0)}))
+    fit = Fit(tiny_capture(), _system({"occupancy": ShrinkOccupancy(begin=0.0, every=1, rays=8192, near=0.0)}))
     field, strategy = fit.field, fit.strategies["occupancy"]
     density = field.params["density"]
     axes = [torch.linspace(-1, 1, n) for n in density.shape[:3]]
@@ -104,7 +104,7 @@ def test_the_largest_around_a_cell_is_that_of_a_pool() -> None:
 
 
 def test_cells_that_no_ray_passes_stay() -> None:
-    fit = Fit(tiny_capture(), _system({"occupancy": ShrinkOccupancy(begin=0.0, every=1, near=0.0)}))
+    fit = Fit(tiny_capture(), _system({"occupancy": ShrinkOccupancy(begin=0.0, every=1, rays=8192, near=0.0)}))
     with torch.no_grad():
         fit.field.params["density"].fill_(20.0)  # opaque everywhere, so rays end where they begin
     everything = replace(fit.strategies["occupancy"].settings, rays=0).build(fit.field, 1.0, 12)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from recon.ops import march
 from recon.ops.native import native
+from recon.types import Volume
+from recon.types.volume import unit_from_world
 
 F64 = list(march.examples(torch.float64))
 
@@ -120,6 +122,46 @@ def test_skipping_loses_no_sample(margin: float) -> None:
         assert abs(len(found.t) - wanted) <= 0.01 * wanted
     else:  # steps of another phase: as many on average
         assert abs(len(found.t) - wanted) <= 0.05 * wanted
+
+
+def test_rays_that_are_walked_together_are_those_walked_alone() -> None:
+    generator = torch.Generator().manual_seed(8)
+    origin, offset = 2 * torch.randn(37, 3, generator=generator), torch.rand(37, generator=generator)
+    direction = torch.nn.functional.normalize(torch.randn(37, 3, generator=generator), dim=1)
+    cells = march.distances(torch.rand(12, 9, 10, generator=generator) > 0.9)
+    box = torch.tensor([-1.0, -0.7, -1.2, 1.0, 0.8, 1.0, 0.5])
+    where: dict[str, Any] = {"near": 0.05, "far": 30.0, "step": 0.02}
+    together = march.sample(origin, direction, offset, box, cells, **where)
+    assert len(together.t) > 500
+    for i in range(37):
+        alone = march.sample(origin[i:i + 1], direction[i:i + 1], offset[i:i + 1], box, cells, **where)
+        mine = slice(int(together.offsets[i]), int(together.offsets[i + 1]))
+        assert torch.equal(together.t[mine], alone.t)
+        assert torch.equal(together.position[mine], alone.position)
+
+
+def test_steps_outside_of_the_box_grow_with_the_distance_from_its_centre() -> None:
+    """Against a walk in double precision, everything occupied, contracted by ``unit_from_world``."""
+    origin = torch.tensor([[0.2, -3.0, 0.1], [0.0, 0.0, 0.0], [5.0, 4.0, -3.0]])
+    towards = torch.tensor([[0.1, 1.0, 0.0], [1.0, 2.0, 3.0], [-1.0, -1.0, 0.5]])
+    direction = torch.nn.functional.normalize(towards, dim=1)
+    low, high, margin = (-1.0, -0.7, -1.2), (1.0, 0.8, 1.0), 0.5
+    cells = march.distances(torch.ones(4, 4, 4, dtype=torch.bool))
+    found = march.sample(origin, direction, torch.tensor([0.0, 0.5, 0.9]), torch.tensor([*low, *high, margin]), cells,
+                         near=0.1, far=20.0, step=0.05)
+    centre, half = (torch.tensor([0.5 * (h + sign * s) for s, h in zip(low, high)], dtype=torch.float64)
+                    for sign in (1, -1))
+    volume = Volume(low, high, margin, cells, 0.05, 0.5, 0.0)
+    for i, first in enumerate((0.1, 0.125, 0.145)):
+        t, expected = first, []
+        while t < 20.0:
+            expected.append(t)
+            t += 0.05 * max(float(((origin[i] + t * direction[i] - centre) / half).abs().max()), 1.0)
+        mine = slice(int(found.offsets[i]), int(found.offsets[i + 1]))
+        wanted = torch.tensor(expected, dtype=torch.float64)
+        torch.testing.assert_close(found.t[mine].double(), wanted, atol=1e-4, rtol=1e-4)
+        x = origin[i].double() + wanted[:, None] * direction[i].double()
+        torch.testing.assert_close(found.position[mine].double(), unit_from_world(volume, x), atol=1e-4, rtol=0)
 
 
 def test_distances_are_exact() -> None:
