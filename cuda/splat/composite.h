@@ -145,7 +145,7 @@ struct tile_chunk {
   alignas(64) entry entries[most];
   alignas(64) S ellipse[6][most];  // mx, my from the tile's corner, A, B, C, log2(opacity)
   alignas(64) uint32_t mask[2][most + 16];  // block masks, low and high half
-  alignas(64) uint32_t list[most + 16];
+  alignas(64) uint32_t lists[2][most + 16];
 
   // bits |= ones from first to end, moved up.
   static void add_run(const P& first, const P& end, int up, uint32_t* bits) {
@@ -194,7 +194,7 @@ struct tile_chunk {
   }
 
   // Entries of this chunk that reach block k, front to back -> list; returns how many.
-  int list_block(int k, int count) {
+  int list_block(int k, int count, uint32_t* list) const {
     const uint32_t* m = mask[k >> 5];
     const uint32_t bit = 1u << (k & 31);
     int n = 0;
@@ -225,9 +225,43 @@ struct tile_chunk {
   }
 };
 
+// A block whose transmittance and colour stay in registers while the Gaussians of its list pass by.
+template <class P, int CH>
+struct block_walk {
+  using S = scalar_of<P>;
+  using state = tile_state<P, CH>;
+  P x, y, T, colour[CH];
+  const uint32_t* list;
+  int k, i = 0, n;
+  bool open = true;
+
+  RECON_HD block_walk(const state& s, int k, const uint32_t* list, int n)
+      : x(s.x_of(k)), y(s.y_of(k)), T(load<P>(s.at(state::kT, k))), list(list), k(k), n(n) {
+    for (int c = 0; c < CH; ++c) colour[c] = load<P>(s.at(state::kChannel + c, k));
+  }
+  // The Gaussian that is so many behind the next one.
+  RECON_HD void visit(const tile_chunk<P>& chunk, int behind) {
+    const auto& entry = chunk.entries[list[i + behind]];
+    const blob<S>& one = entry.shape;
+    const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
+    const P weight = blend_weight(wide, x - wide.mx, y - wide.my, T);
+    for (int c = 0; c < CH; ++c) colour[c] = fma(weight, P(entry.channel[c]), colour[c]);
+    T = T - weight;
+  }
+  // By fours where there are as many: whether a block has ended need not be asked after every Gaussian.
+  bool fours() const { return open && i + 4 <= n; }
+  RECON_HD void advance(int by) {
+    i += by;
+    open = any(T >= P(S(kTransmittanceMin)));
+  }
+  void store_to(state& s) const {
+    store(s.at(state::kT, k), T);
+    for (int c = 0; c < CH; ++c) store(s.at(state::kChannel + c, k), colour[c]);
+  }
+};
+
 // picture [CH][height][width] (CH = 3: rgb, 4: rgb and depth), transmittance [height][width]. Channels beyond rgb get
 // no background. The background is added here.
-// Blocks are the outer loop: transmittance and colour of a block stay in registers while its Gaussians pass by.
 template <class P, int CH>
 void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, const scalar_of<P>* background,
                             scalar_of<P>* picture, scalar_of<P>* transmittance) {
@@ -255,37 +289,38 @@ void composite_tile_forward(int tile, const scalar_of<P>* records, bins& b, cons
       for (int j = 0; j < 6; ++j) chunk.ellipse[j][i] = ellipse[j];
     }
     chunk.find_blocks(count, live);
-    for (uint64_t todo = live; todo; todo &= todo - 1) {
+    using walk = block_walk<P, CH>;
+    const auto begin_walk = [&](uint64_t& todo, uint32_t* list) {
       const int k = __builtin_ctzll(todo);
-      const int n = chunk.list_block(k, count);
-      if (n == 0) continue;
-      const P x = s.x_of(k), y = s.y_of(k), floor{S(kTransmittanceMin)};
-      P T = load<P>(s.at(state::kT, k)), colour[CH];
-      for (int c = 0; c < CH; ++c) colour[c] = load<P>(s.at(state::kChannel + c, k));
-      int i = 0;
-      const auto visit = [&](uint32_t at) {
-        const auto& entry = chunk.entries[at];
-        const blob<S>& one = entry.shape;
-        const blob<P> wide{P(one.mx), P(one.my), P(one.A2), P(one.B2), P(one.C2), P(one.lo)};
-        const P weight = blend_weight(wide, x - wide.mx, y - wide.my, T);
-        for (int c = 0; c < CH; ++c) colour[c] = fma(weight, P(entry.channel[c]), colour[c]);
-        T = T - weight;
-      };
-      bool open = true;
-      while (i < n && open) {  // in fours: whether a block has ended need not be asked after every Gaussian
-        if (i + 4 <= n) {
-          for (int j = 0; j < 4; ++j) visit(chunk.list[i + j]);
-          i += 4;
-        } else {
-          while (i < n) visit(chunk.list[i++]);
-        }
-        open = any(T >= floor);
+      todo &= todo - 1;
+      return walk(s, k, list, chunk.list_block(k, count, list));
+    };
+    const auto end_walk = [&](walk& w) {
+      while (w.fours()) {
+        for (int j = 0; j < 4; ++j) w.visit(chunk, j);
+        w.advance(4);
       }
-      store(s.at(state::kT, k), T);
-      for (int c = 0; c < CH; ++c) store(s.at(state::kChannel + c, k), colour[c]);
-      if (open) continue;
-      live &= ~(uint64_t(1) << k);
-      for (; i < n; ++i) chunk.mask[k >> 5][chunk.list[i]] &= ~(1u << (k & 31));  // backward will not visit them
+      if (w.open && w.i < w.n) {
+        for (int j = 0; j < w.n - w.i; ++j) w.visit(chunk, j);
+        w.advance(w.n - w.i);
+      }
+      w.store_to(s);
+      if (w.open) return;
+      live &= ~(uint64_t(1) << w.k);
+      for (int i = w.i; i < w.n; ++i)  // backward will not visit them
+        chunk.mask[w.k >> 5][w.list[i]] &= ~(1u << (w.k & 31));
+    };
+    for (uint64_t todo = live; todo;) {
+      walk one = begin_walk(todo, chunk.lists[0]);
+      if (todo) {  // two blocks at a time: in one of them, a Gaussian waits for the one before it
+        walk other = begin_walk(todo, chunk.lists[1]);
+        while (one.fours() && other.fours()) {
+          for (int j = 0; j < 4; ++j) one.visit(chunk, j), other.visit(chunk, j);
+          one.advance(4), other.advance(4);
+        }
+        end_walk(other);
+      }
+      end_walk(one);
     }
     for (int i = 0; i < count; ++i) b.block_mask[at + i] = chunk.mask[0][i] | uint64_t(chunk.mask[1][i]) << 32;
     at += count;
