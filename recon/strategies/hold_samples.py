@@ -16,7 +16,7 @@ from recon.protocols import Optimizer, Problem
 @dataclass(frozen=True)
 class HoldSamples:
     # samples of a step; no more rays than the sampler's
-    samples: int = 65_536
+    samples: int = 98_304
     # steps between looks
     every: int = 10
     # no fewer rays than this
