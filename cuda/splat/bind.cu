@@ -40,9 +40,7 @@ void bind_rows(nb::module_& m) {
         const auto in = rows_of(params);
         const int64_t n = check_records(in, params[0].shape(0), records, degree);
         check_records(in, n, g_records, degree);
-        expect((extra_log_scale.size() == 0 || int64_t(extra_log_scale.size()) == 3 * n) &&
-                   (extra_logit.size() == 0 || int64_t(extra_logit.size()) == n),
-               "extra gradients must have the shape of their parameter");
+        expect_extra(n, extra_log_scale, extra_logit);
         adam_rows tensors[6];
         for (int i = 0; i < 6; ++i) {
           expect(ms[i].size() == params[i].size() && vs[i].size() == params[i].size(),
@@ -54,8 +52,7 @@ void bind_rows(nb::module_& m) {
                                        float(1 / (1 - std::pow(beta1, double(step)))),
                                        float(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
         project_backward_adam(tensors, n, view_of(camera, degree, antialiased), records.data(), g_records.data(),
-                              extra_log_scale.size() ? extra_log_scale.data() : nullptr,
-                              extra_logit.size() ? extra_logit.data() : nullptr, constants, refused.data(),
+                              or_null(extra_log_scale), or_null(extra_logit), constants, refused.data(),
                               stream_of(stream));
       },
       nb::arg("params").noconvert(), nb::arg("ms").noconvert(), nb::arg("vs").noconvert(), nb::arg("rates"),

@@ -42,4 +42,13 @@ inline tile_lists lists_of(int width, int height, const ids& tile_begin, const i
   return {width, height, ids_of(tile_begin), ids_of(row), ids_of(slot), uint32_t(row.size())};
 }
 
+// Further gradients, of regularizers: with the shape of their parameter, or empty.
+inline void expect_extra(int64_t rows, const numbers& log_scale, const numbers& logit) {
+  expect((log_scale.size() == 0 || int64_t(log_scale.size()) == 3 * rows) &&
+             (logit.size() == 0 || int64_t(logit.size()) == rows),
+         "extra gradients must have the shape of their parameter");
+}
+
+inline float* or_null(const numbers& a) { return a.size() ? a.data() : nullptr; }
+
 }  // namespace recon::gpu

@@ -92,6 +92,27 @@ void bind(nb::module_& m) {
         solve_blocks(factors.data(), n, rows, stream_of(stream));
       },
       A("factors"), A("x"), nb::arg("stream"));
+  m.def(
+      "splat_project_backward_newton",
+      [](std::vector<numbers> params, std::vector<numbers> momentum, numbers factors, numbers inverse_sh0,
+         numbers inverse_sh_rest, host_array<const double> camera, int degree, bool antialiased, numbers records,
+         numbers g_records, numbers extra_log_scale, numbers extra_logit, double keep, double rate, double most,
+         ids refused, uintptr_t stream) {
+        const newton_rows rows{rows_of(params), rows_like(params, momentum), factors.data(), inverse_sh0.data(),
+                               inverse_sh_rest.data()};
+        const int64_t n = check_records(rows.x, params[0].shape(0), records, degree);
+        check_records(rows.x, params[0].shape(0), g_records, degree);
+        expect(int64_t(factors.size()) == n * kTriangle && inverse_sh0.size() == params[4].size() &&
+                   inverse_sh_rest.size() == params[5].size() && refused.size() == 1,
+               "momentum and curvature must have the rows of the parameters");
+        expect_extra(n, extra_log_scale, extra_logit);
+        project_backward_newton(rows, n, view_of(camera, degree, antialiased), records.data(), g_records.data(),
+                                or_null(extra_log_scale), or_null(extra_logit), {float(keep), float(rate), float(most)},
+                                refused.data(), stream_of(stream));
+      },
+      A("params"), A("momentum"), A("factors"), A("inverse_sh0"), A("inverse_sh_rest"), A("camera"), nb::arg("degree"),
+      nb::arg("antialiased"), A("records"), A("g_records"), A("extra_log_scale"), A("extra_logit"), nb::arg("keep"),
+      nb::arg("rate"), nb::arg("most"), A("refused"), nb::arg("stream"));
 }
 #undef A
 

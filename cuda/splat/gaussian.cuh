@@ -22,6 +22,14 @@ __device__ inline gaussian<float> read_gaussian(const gaussian_rows<float>& in, 
   return G;
 }
 
+// The 11 numbers of a Gaussian's geometry, wherever they are.
+__device__ inline float& geometry_of(const gaussian_rows<float>& rows, int64_t i, int t) {
+  return t < 3    ? rows.mean[3 * i + t]
+         : t < 6  ? rows.log_scale[3 * i + t - 3]
+         : t < 10 ? rows.quaternion[4 * i + t - 6]
+                  : rows.logit[i];
+}
+
 // Gradient of one drawn Gaussian: its geometry, and of the coefficients what they share: d(coefficient k) = raw Y[k].
 template <int DEGREE>
 struct row_gradient {
@@ -56,6 +64,24 @@ __device__ inline row_gradient<DEGREE> backward_of_row(const gaussian_rows<float
     view_direction_backward(d, inverse_length, g_d, out.geometry.mean);
   }
   return out;
+}
+
+// The gradient of a drawn Gaussian with that of regularizers (extra_*, or null); false where it is not finite.
+template <int DEGREE>
+__device__ inline bool sound_gradient_of_row(const gaussian_rows<float>& in, int64_t i, const view<float>& cam,
+                                             const float* g_records, const float* extra_log_scale,
+                                             const float* extra_logit, row_gradient<DEGREE>& g) {
+  g = backward_of_row<DEGREE>(in, i, cam, g_records);
+  gaussian<float>& geometry = g.geometry;
+  if (extra_log_scale)
+    for (int j = 0; j < 3; ++j) geometry.log_scale[j] += extra_log_scale[3 * i + j];
+  if (extra_logit) geometry.logit += extra_logit[i];
+  float size = abs(geometry.logit);
+  for (int j = 0; j < 3; ++j) size += abs(geometry.mean[j]) + abs(geometry.log_scale[j]);
+  for (int j = 0; j < 4; ++j) size += abs(geometry.quaternion[j]);
+  for (int k = 0; k < g.used; ++k)
+    for (int c = 0; c < 3; ++c) size += abs(g.raw[c] * g.Y[k]);
+  return size < 1e18f;  // not NaN either
 }
 
 // Calls body(std::integral_constant<int, degree>) so that loops over coefficients unroll.

@@ -46,14 +46,6 @@ __global__ void __launch_bounds__(kRowThreads)
     for (int c = 0; c < 3; ++c) rest[3 * (k - 1) + c] += g.raw[c] * g.Y[k];
 }
 
-// The 11 numbers of a Gaussian's geometry, wherever they are.
-__device__ inline float& geometry_of(const gaussian_rows<float>& rows, int64_t i, int t) {
-  return t < 3    ? rows.mean[3 * i + t]
-         : t < 6  ? rows.log_scale[3 * i + t - 3]
-         : t < 10 ? rows.quaternion[4 * i + t - 6]
-                  : rows.logit[i];
-}
-
 // The moments of a Gaussian's entries in fixed order, and what follows from them. Of the means, the part through the
 // direction of view is left out.
 template <int DEGREE>

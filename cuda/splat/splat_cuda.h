@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/device.h"
-#include "rows.h"
+#include "newton_step.h"
 #include "tiles.h"
 
 namespace recon::gpu {
@@ -24,6 +24,11 @@ void project_backward(const gaussian_rows<float>& in, int64_t rows, const view<f
 void project_backward_adam(const adam_rows* tensors, int64_t rows, const view<float>& cam, const float* records,
                            const float* g_records, const float* extra_log_scale, const float* extra_logit,
                            const adam_constants& constants, int* refused, stream_t stream);
+
+// newton.cu: the same with a local Newton step in the place of Adam.
+void project_backward_newton(const newton_rows& tensors, int64_t rows, const view<float>& cam, const float* records,
+                             const float* g_records, const float* extra_log_scale, const float* extra_logit,
+                             const newton_constants& constants, int* refused, stream_t stream);
 
 // lists.cu: two sorts. First all rows by depth (those that are not drawn last), with `begin` [rows + 1] = where the
 // tile entries of order[i] start; begin[rows] is how many there are. Scratch: depth_scratch_bytes(rows).

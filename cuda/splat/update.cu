@@ -29,20 +29,12 @@ __global__ void __launch_bounds__(kRowThreads)
   constexpr int used = row_gradient<DEGREE>::used;
   const adam_rows* t = all.tensor;
   const gaussian_rows<float> in{t[0].param, t[1].param, t[2].param, t[3].param, t[4].param, t[5].param, t[5].width / 3};
-  row_gradient<DEGREE> g = backward_of_row<DEGREE>(in, i, cam, g_records);
-  gaussian<float>& geometry = g.geometry;
-  if (extra_log_scale)
-    for (int j = 0; j < 3; ++j) geometry.log_scale[j] += extra_log_scale[3 * i + j];
-  if (extra_logit) geometry.logit += extra_logit[i];
-  float size = abs(geometry.logit);
-  for (int j = 0; j < 3; ++j) size += abs(geometry.mean[j]) + abs(geometry.log_scale[j]);
-  for (int j = 0; j < 4; ++j) size += abs(geometry.quaternion[j]);
-  for (int k = 0; k < used; ++k)
-    for (int c = 0; c < 3; ++c) size += abs(g.raw[c] * g.Y[k]);
-  if (!(size < 1e18f)) {  // NaN too; integers add up to the same in any order
-    atomicAdd(refused, 1);
+  row_gradient<DEGREE> g;
+  if (!sound_gradient_of_row<DEGREE>(in, i, cam, g_records, extra_log_scale, extra_logit, g)) {
+    atomicAdd(refused, 1);  // integers add up to the same in any order
     return;
   }
+  const gaussian<float>& geometry = g.geometry;
   for (int j = 0; j < 3; ++j) {
     step(t[0], 3 * i + j, geometry.mean[j], constants);
     step(t[1], 3 * i + j, geometry.log_scale[j], constants);

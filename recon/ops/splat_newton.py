@@ -1,4 +1,6 @@
-"""Local Newton steps of Gaussians: each moves by the inverse of its own block of J^T W J. Kernel: cuda/splat/newton.h.
+"""Local Newton steps of Gaussians: each moves by the inverse of its own block of J^T W J.
+
+Kernels: cuda/splat/newton.h, newton.cu.
 
 Sources: Lan et al., "3DGS^2", 2025, arXiv 2501.13975; Hsiao et al., "3DGS^2-TR", 2026, arXiv 2602.00395. Differences:
 one block of 11 x 11 for mean, scales, quaternion and opacity, kept over many steps, in place of small ones solved anew
@@ -14,12 +16,9 @@ import torch
 from torch import Tensor
 
 from recon.ops.checks import expect_tensor
-from recon.ops.native import native
 from recon.ops.splat import Projection, _check_rows, camera_numbers
 from recon.ops.splat_normal import BLOCK, SplatBlocks, _kernel_of
 from recon.types import Camera
-
-_REST = 0.25  # how far the other coefficients of a colour may move, against the first
 
 
 @dataclass
@@ -36,12 +35,6 @@ class SplatCurvature:
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.factors, self.sh0, self.sh_rest
-
-    def multiply_(self, x: Sequence[Tensor]) -> None:
-        """Multiplies rows (shaped as the parameters) in place."""
-        _kernel_of(self.factors, "splat_solve_blocks")(self.factors, list(x))
-        x[4].mul_(self.sh0)
-        x[5].mul_(self.sh_rest)
 
 
 def curvature_of(blocks: SplatBlocks, diagonal: Sequence[Tensor], weights: Tensor, *, damping: float, floor: float
@@ -64,46 +57,25 @@ def curvature_of(blocks: SplatBlocks, diagonal: Sequence[Tensor], weights: Tenso
 def project_backward_newton_(params: Sequence[Tensor], momentum: Sequence[Tensor], curvature: SplatCurvature,
                              camera: Camera, settings: Projection, records: Tensor, g_records: Tensor, *,
                              rate: float, keep: float, most: float, extra_log_scales: Tensor | None = None,
-                             extra_logits: Tensor | None = None) -> int:
-    """Backward of ``project`` and one local Newton step of the drawn rows in one pass, in place, on the CPU.
+                             extra_logits: Tensor | None = None) -> int | Tensor:
+    """Backward of ``project`` and one local Newton step of the drawn rows in one pass, in place.
 
     params, momentum are (means, log_scales, quaternions, logits, sh0, sh_rest) and running means of their gradients,
     float32, of which ``keep`` stays in each step; ``rate`` is the share of the step that is taken, ``most`` how far
     log scales may move at most (others by what is like it, see cuda/splat/newton.h). ``records`` is what ``project``
     returned for them and ``g_records`` its gradient. ``extra_*`` are further gradients, of regularizers. Returns how
-    many drawn rows were left alone for a gradient that is not finite.
+    many drawn rows were left alone for a gradient that is not finite: on CUDA as a tensor [1], so that nobody waits.
     """
     means, log_scales, quaternions, logits, sh0, sh_rest = params
     _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, torch.float32)
-    expect_tensor("factors", curvature.factors, torch.float32, (len(means), BLOCK))
+    expect_tensor("factors", curvature.factors, torch.float32, (len(means), BLOCK), on=means.device)
     none = records.new_empty(0)
-    refused = int(native.splat_project_backward_newton(
+    refused: int | Tensor = _kernel_of(records, "splat_project_backward_newton")(
         [p.detach() for p in params], list(momentum), *curvature.tensors(), camera_numbers(camera, settings),
         settings.degree, settings.antialiased, records, g_records,
         none if extra_log_scales is None else extra_log_scales, none if extra_logits is None else extra_logits,
-        keep, rate, most))
+        keep, rate, most)
     for tensor in (*params, *momentum):
         torch.autograd.graph.increment_version(tensor)
     return refused
 
-
-def newton_(params: Sequence[Tensor], momentum: Sequence[Tensor], curvature: SplatCurvature,
-            gradients: Sequence[Tensor], visible: Tensor, *, rate: float, keep: float, most: float) -> None:
-    """The step of ``project_backward_newton_`` for gradients that are there already, in plain torch, on any device."""
-    sound = visible.clone()
-    for g in gradients:
-        sound &= torch.isfinite(g).flatten(1).all(1) if g.dim() > 1 else torch.isfinite(g)
-
-    def shaped(x: Tensor) -> Tensor:
-        return sound.view(-1, *[1] * (x.dim() - 1))
-
-    for m, g in zip(momentum, gradients, strict=True):
-        m.copy_(torch.where(shaped(m), keep * m + (1 - keep) * g, m))
-    steps = [m.clone() for m in momentum]
-    curvature.multiply_(steps)
-    means, log_scales, quaternions, logits, sh0, sh_rest = (p.detach() for p in params)
-    limits = (most * log_scales.exp().amax(1, keepdim=True), torch.full_like(log_scales, most),
-              most * quaternions.norm(dim=1, keepdim=True), torch.full_like(logits, 2 * most),
-              torch.full_like(sh0, most), torch.full_like(sh_rest, _REST * most))
-    for p, d, limit in zip((means, log_scales, quaternions, logits, sh0, sh_rest), steps, limits, strict=True):
-        p.copy_(torch.where(shaped(p), p - torch.maximum(torch.minimum(rate * d, limit), -limit), p))

@@ -1,6 +1,6 @@
-"""Products with the Jacobian on CUDA: the kernels of cuda/splat/normal_*.cu under the names and arguments of the CPU's.
+"""Products with the Jacobian and local Newton steps on CUDA, under the names and arguments of the CPU's kernels.
 
-The order of every sum is fixed. Nothing here waits for the device.
+Drivers: cuda/splat/normal_*.cu, newton.cu. The order of every sum is fixed. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -62,6 +62,17 @@ class NormalKernels:
     def splat_solve_blocks(self, factors: Tensor, x: Rows) -> None:
         """Solves with factored blocks, in place."""
         self.module.splat_solve_blocks(factors, list(x), cuda.stream(factors.device))
+
+    def splat_project_backward_newton(self, params: Rows, momentum: Rows, factors: Tensor, inverse_sh0: Tensor,
+                                      inverse_sh_rest: Tensor, camera: Tensor, degree: int, antialiased: bool,
+                                      records: Tensor, g_records: Tensor, extra_log_scale: Tensor, extra_logit: Tensor,
+                                      keep: float, rate: float, most: float) -> Tensor:
+        """Backward of the projection and a local Newton step in place; returns [1] int32, the rows refused."""
+        refused = torch.zeros(1, dtype=torch.int32, device=records.device)
+        self.module.splat_project_backward_newton(
+            list(params), list(momentum), factors, inverse_sh0, inverse_sh_rest, camera, degree, antialiased, records,
+            g_records, extra_log_scale, extra_logit, keep, rate, most, refused, cuda.stream(records.device))
+        return refused
 
     def _tangent(self, lists: Lists, params: Rows, v: Rows, camera: Tensor, degree: int, antialiased: bool,
                  records: Tensor, background: Tensor, tangents: Tensor, weights: Tensor, out: Tensor) -> None:

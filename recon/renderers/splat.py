@@ -26,7 +26,7 @@ from recon.ops.splat import (
     project_backward_adam_,
 )
 from recon.ops.splat_depth import depth_slopes, splat_depth
-from recon.ops.splat_newton import SplatCurvature, curvature_of, newton_, project_backward_newton_
+from recon.ops.splat_newton import SplatCurvature, curvature_of, project_backward_newton_
 from recon.ops.splat_normal import SplatBlocks, SplatLinearisation
 from recon.params import Params
 from recon.types import Camera, Drop, Render
@@ -119,16 +119,9 @@ class SplatTrace:
         ``curvature`` is that of ``SplatRenderer.own_curvature``.
         """
         rows, moved = [params[n] for n in ROWS], [momentum[n] for n in ROWS]
-        own = SplatCurvature(**curvature)
-        if self.records.device.type == "cpu":
-            project_backward_newton_(rows, moved, own, self.camera, self.settings, self.records.detach(),
-                                     self._gradient_of_all(), rate=rate, keep=keep, most=most,
-                                     extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad)
-            return
-        visible = self.visible
-        self.pull_back(params)
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in rows]
-        newton_(rows, moved, own, gradients, visible, rate=rate, keep=keep, most=most)
+        project_backward_newton_(rows, moved, SplatCurvature(**curvature), self.camera, self.settings,
+                                 self.records.detach(), self._gradient_of_all(), rate=rate, keep=keep, most=most,
+                                 extra_log_scales=params["log_scales"].grad, extra_logits=params["logits"].grad)
 
     def pull_back(self, params: Params) -> None:
         """Completes a deferred backward pass: adds dL/dp to every parameter's ``grad``."""

@@ -151,7 +151,6 @@ def test_second_order_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, preconditi
 
 @pytest.mark.usefixtures("gpu")
 def test_local_newton_steps_on_a_gpu() -> None:
-    """There in plain torch with the kernels of the blocks: as good as the fused kernel of the processor."""
     local = replace(gaussians_newton.PRESETS["fast"].optimizer, share=0.5, curved=4, every=2)
     system = replace(_system(), steps=6, optimizer=local, strategies={})
     cpu = Fit(tiny_capture(holdout=8), system)

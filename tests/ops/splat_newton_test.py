@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.ops import splat, splat_newton, splat_normal
+from recon.ops import splat, splat_normal
 from recon.ops.splat import RADIUS, project
-from recon.ops.splat_newton import SplatCurvature, curvature_of, newton_, project_backward_newton_
+from recon.ops.splat_newton import SplatCurvature, curvature_of, project_backward_newton_
 from recon.ops.splat_normal import BLOCK, SplatBlocks
 from recon.ops.splat_reference import Example, examples
 
@@ -24,7 +24,7 @@ RATE, KEEP, MOST = 0.07, 0.4, 0.05
 
 @pytest.fixture
 def face(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for module in (splat, splat_normal, splat_newton):
+    for module in (splat, splat_normal):
         monkeypatch.setattr(module, "native", kernels)
     return kernels
 
@@ -101,19 +101,6 @@ def test_fused_step_is_that_of_dense_algebra(name: str, most: float, face: Modul
         if rows[k].numel() and bool(drawn.any()):
             assert (rows[k] != before[k])[drawn].any()
     assert (cut > 0) == (most == MOST and bool(drawn.any()))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_plain_torch_does_the_same(name: str, face: ModuleType) -> None:
-    example = EXAMPLES[name]
-    rows, momentum, blocks, diagonal, weights, records, g_records = _case(example)
-    gradients, visible = _gradients(example, rows, g_records), records[:, RADIUS] > 0
-    other, moved = [r.clone() for r in rows], [m.clone() for m in momentum]
-    curvature = curvature_of(blocks, diagonal, weights, damping=0.3, floor=0.1)
-    _step(example, rows, momentum, curvature, records, g_records)
-    newton_(other, moved, curvature, gradients, visible, rate=RATE, keep=KEEP, most=MOST)
-    for a, b in zip((*rows, *momentum), (*other, *moved)):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_what_is_not_finite_is_left_alone(face: ModuleType) -> None:
