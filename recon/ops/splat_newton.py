@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.checks import expect_tensor
-from recon.ops.splat import Projection, _check_rows, camera_numbers
+from recon.ops.splat import RECORD, Projection, _check_rows, camera_numbers
 from recon.ops.splat_normal import BLOCK, SplatBlocks, _kernel_of
 from recon.types import Camera
 
@@ -69,6 +69,7 @@ def project_backward_newton_(params: Sequence[Tensor], momentum: Sequence[Tensor
     means, log_scales, quaternions, logits, sh0, sh_rest = params
     _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, torch.float32)
     expect_tensor("factors", curvature.factors, torch.float32, (len(means), BLOCK), on=means.device)
+    expect_tensor("records", records, torch.float32, (len(means), RECORD), on=means.device)
     none = records.new_empty(0)
     refused: int | Tensor = _kernel_of(records, "splat_project_backward_newton")(
         [p.detach() for p in params], list(momentum), *curvature.tensors(), camera_numbers(camera, settings),
