@@ -106,6 +106,8 @@ def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path
 
 def _adjusted_to_flat_ground(pycolmap: Any, np: Any, scene: Any, images: Path, threads: int) -> Any:
     """The reconstruction again, of points on flat ground alone where photos see enough of them."""
+    if not scene.points3D:
+        return scene
     import torch
     from PIL import Image
 

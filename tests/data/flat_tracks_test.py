@@ -78,6 +78,14 @@ def test_points_of_tilted_ground_are_found_exactly_and_what_does_not_match_is_le
     assert float(raw.median()) > 0.3
 
 
+def test_nothing_is_found_in_empty_pictures() -> None:
+    cams = torch.stack([_cam_from_world(60, a) for a in (0, 20, 40)])
+    views = Views([torch.zeros(SIZE, SIZE, dtype=torch.uint8)] * 3, cams, LENS.expand(3, 4))
+    X, point = torch.zeros(1, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    features = Tracks(point, torch.arange(3), views.project(X[point], torch.arange(3))[0])
+    assert len(flat_tracks(views, X, features).point) == 0
+
+
 def _homes(features: Tracks, found: Tracks) -> tuple[list[int], list[Tensor]]:
     """For each point the view in which it stayed where the feature was; the first where it is not found."""
     given = {(int(p), int(v)): xy for p, v, xy in zip(features.point, features.view, features.xy)}

@@ -97,7 +97,7 @@ def test_photos_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
                                        generator=generator))
 
     views = tuple(replace(v, source=Noise()) for v in whole.train[:4])
-    with pytest.raises(InputError, match=r"0 of 4 photos have enough in common|structure from motion failed"):
+    with pytest.raises(InputError, match="0 of 4 photos have enough in common"):
         adjusted(replace(whole, views=views), Context(work_dir=tmp_path))
 
 
