@@ -13,6 +13,7 @@ Framework", IJCV 2004 (inverse compositional steps); Lindenberger et al., "Pixel
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -73,9 +74,10 @@ class Views:
         return torch.lerp(above, below, y)
 
 
-def flat_tracks(views: Views, X: Tensor, features: Tracks) -> Tracks:
+def flat_tracks(views: Views, X: Tensor, features: Tracks, threads: int = 1) -> Tracks:
     """Observations of those points ``X`` [n, 3] (float64) that lie on flat ground. ``features``: where they were found;
-    poses of ``views`` and points fit them but for a pixel or so."""
+    poses of ``views`` and points fit them but for a pixel or so. The same bits on any number of ``threads``, if torch
+    uses one for an operation."""
     home, at = _home(views, X, features)
     seen = torch.bincount(features.point, minlength=len(X))
     known = torch.zeros(len(X), dtype=torch.bool)
@@ -83,12 +85,13 @@ def flat_tracks(views: Views, X: Tensor, features: Tracks) -> Tracks:
     pairs = _seen_by(views, X, home, _TILT_DEGREES, known)
     maps, inwards = _maps(views, X, home, *pairs)
     found, fitted, kept = _matched(views, X, home, at, pairs,
-                                   maps + inwards[:, :, None] * _facing(views, X, home, pairs))
+                                   maps + inwards[:, :, None] * _facing(views, X, home, pairs), threads)
     tilt = _tilt(len(X), found.point, fitted - maps[kept], inwards[kept])
     known = torch.bincount(found.point, minlength=len(X)) >= 2
     pairs = _seen_by(views, X, home, _FLAT_DEGREES, known)
     maps, inwards = _maps(views, X, home, *pairs)
-    found, _, _ = _matched(views, X, home, at, pairs, maps + inwards[:, :, None] * tilt[pairs[0]][:, None], tilt)
+    found, _, _ = _matched(views, X, home, at, pairs, maps + inwards[:, :, None] * tilt[pairs[0]][:, None], threads,
+                           tilt)
     enough = torch.bincount(found.point, minlength=len(X)) >= 2
     found = found.where(enough[found.point])
     own = enough.nonzero()[:, 0]
@@ -174,7 +177,7 @@ def _tilt(count: int, point: Tensor, difference: Tensor, inwards: Tensor) -> Ten
 
 
 def _matched(views: Views, X: Tensor, home: Tensor, at: Tensor, pairs: tuple[Tensor, Tensor], maps: Tensor,
-             tilt: Tensor | None = None) -> tuple[Tracks, Tensor, Tensor]:  # fmt: skip
+             threads: int, tilt: Tensor | None = None) -> tuple[Tracks, Tensor, Tensor]:  # fmt: skip
     """Where windows match, from where points and maps say: observations, their maps, and which of the pairs they are.
     Maps are free, or, with ``tilt`` [n, 2] of the ground at each point, those of its plane."""
     point, view = pairs
@@ -185,16 +188,19 @@ def _matched(views: Views, X: Tensor, home: Tensor, at: Tensor, pairs: tuple[Ten
     expected, depth = views.project(X[point], own)
     error = at[point] - expected  # of the home view; carried over
     start = views.project(X[point], view)[0] + torch.einsum("nij,nj->ni", maps, error)
-    parts = []
-    for rows in torch.arange(len(point)).split(_CHUNK):
+
+    def matched(rows: Tensor) -> tuple[Tensor, ...]:
         ground = None
         if tilt is not None:
             ground = _window_on_ground(views, own[rows], at[point[rows]], view[rows], error[rows], depth[rows],
                                        tilt[point[rows]])
-        parts.append(_align(views, own[rows], at[point[rows]].float(), view[rows], maps[rows].float(),
-                            start[rows].float(), ground))
-    if not parts:
+        return _align(views, own[rows], at[point[rows]].float(), view[rows], maps[rows].float(), start[rows].float(),
+                      ground)
+
+    if not len(point):
         return Tracks(point, view, start), maps, good
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(matched, torch.arange(len(point)).split(_CHUNK)))
     fitted, xy, match, last = (torch.cat(p) for p in zip(*parts))
     keep = (match > (_TILT_MATCH if tilt is None else _FLAT_MATCH)) & (last < 0.05)
     keep &= (xy - start).norm(dim=1) < _FARTHEST

@@ -113,7 +113,7 @@ def _adjusted_to_flat_ground(pycolmap: Any, np: Any, scene: Any, images: Path, t
 
     from recon.data.parts.flat_tracks import Tracks, Views, flat_tracks
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # chunks go to threads: operations on them are too short to be divided
     old = sorted(scene.images.values(), key=lambda image: image.name)
     number = {image.image_id: k for k, image in enumerate(old)}
     points = [p.xyz for p in scene.points3D.values()]
@@ -124,7 +124,7 @@ def _adjusted_to_flat_ground(pycolmap: Any, np: Any, scene: Any, images: Path, t
     views = Views([torch.from_numpy(np.array(Image.open(images / image.name))) for image in old],
                   torch.tensor(np.stack([image.cam_from_world().matrix() for image in old])),
                   torch.tensor(np.stack([scene.cameras[image.camera_id].params for image in old])))
-    flat = flat_tracks(views, torch.tensor(np.stack(points)), features)
+    flat = flat_tracks(views, torch.tensor(np.stack(points)), features, threads)
     few = torch.bincount(flat.view, minlength=len(old)) < _FEW
     kept = features.where(few[features.view])
     observations = [dict[int, Any]() for _ in points]
