@@ -1,5 +1,5 @@
-// CUDA driver of the projection's backward fused with a local Newton step; see newton.h. A thread per Gaussian: its
-// gradient and its block live in registers. Rows that were not drawn keep their parameters and momentum.
+// CUDA driver of the projection's backward fused with a local Newton step; see newton.h. A thread per Gaussian, whose
+// gradient lives in registers. Rows that were not drawn keep their parameters and momentum.
 #include <type_traits>
 
 #include "gaussian.cuh"

@@ -32,8 +32,8 @@ RECON_HD void newton_momentum(F* y, F* momentum, newton_constants c, mask_of<F> 
     y[j] = momentum[j] = select(moved, fma(keep, momentum[j], fresh * y[j]), momentum[j]);
 }
 
-// Moves geometry x along its momentum y (overwritten) where `moved` says so. factor: of block_factor. On its own, so that
-// lanes ask for factors after their momentum (together: up to half more time on AVX-512).
+// Moves geometry x along its momentum y (overwritten) where `moved` says so. factor: of block_factor. Apart from the
+// momentum, so that lanes read factors after it.
 template <class F>
 RECON_HD void newton_geometry(F* x, F* y, const F* factor, newton_constants c, mask_of<F> moved) {
   const F rate{scalar_of<F>(c.rate)}, limit{scalar_of<F>(c.most)};

@@ -62,9 +62,10 @@ def project_backward_newton_(params: Sequence[Tensor], momentum: Sequence[Tensor
 
     params, momentum are (means, log_scales, quaternions, logits, sh0, sh_rest) and running means of their gradients,
     float32, of which ``keep`` stays in each step; ``rate`` is the share of the step that is taken, ``most`` how far
-    log scales may move at most (others by what is like it, see cuda/splat/newton.h). ``records`` is what ``project``
-    returned for them and ``g_records`` its gradient. ``extra_*`` are further gradients, of regularizers. Returns how
-    many drawn rows were left alone for a gradient that is not finite: on CUDA as a tensor [1], so that nobody waits.
+    log scales may move at most (others by what is like it, see cuda/splat/newton_step.h). ``records`` is what
+    ``project`` returned for them and ``g_records`` its gradient. ``extra_*`` are further gradients, of regularizers.
+    Returns how many drawn rows were left alone for a gradient that is not finite: on CUDA as a tensor [1], so that
+    nobody waits.
     """
     means, log_scales, quaternions, logits, sh0, sh_rest = params
     _check_rows(means, log_scales, quaternions, logits, sh0, sh_rest, settings.degree, torch.float32)
