@@ -34,11 +34,26 @@ def write(folder: RunFolder, job: FitJob, finished: Finished, evaluated: Evaluat
     if poses is not None:
         folder.write_cameras(capture)
         job.reporter.line("Poses", poses.words())
-    more = {} if poses is None else {"poses": poses.summary()}
+    more: dict[str, Any] = {} if poses is None else {"poses": poses.summary()}
+    if poses is not None and capture.test and not job.stopped:
+        own = own_pose_scores(job, capture)
+        more["own_pose"] = own
+        job.reporter.line("Held out", f"each camera refined on its own photo: PSNR {own['psnr']:.1f} · "
+                                      f"SSIM {own['ssim']:.2f}")
     folder.write_metrics(metrics(finished, evaluated, sh_degree) | more)
     if not job.stopped:
         compare(folder.compare, capture, field, job.system, evaluated.views if evaluated else {},
                 keep_going=lambda: not job.stopped)
+
+
+def own_pose_scores(job: FitJob, capture: Capture) -> dict[str, Any]:
+    """Quality at held-out cameras that were refined on their own photos: the scene's, whatever frame it stands in."""
+    from recon.fit import evaluate
+    from recon.fit.own_poses import on_own_photos
+
+    refined = tuple(on_own_photos(job.fit.field, job.system, capture, capture.test))
+    views = {v.name: v.scores for v in evaluate.compare(job.fit.field, job.system, capture, refined)}
+    return evaluate.mean(views) | {"views": views}
 
 
 def write_scene(folder: RunFolder, job: FitJob) -> None:
@@ -52,13 +67,12 @@ def write_scene(folder: RunFolder, job: FitJob) -> None:
 
 def metrics(finished: Finished, evaluated: Evaluated | None, sh_degree: int | None) -> dict[str, Any]:
     """Contents of metrics.json."""
+    from recon.fit.evaluate import mean
+
     out: dict[str, Any] = {}
     if evaluated is not None:
         out |= {"split": evaluated.split, "psnr": evaluated.psnr, "ssim": evaluated.ssim}
-        shared = set.intersection(*(set(v) for v in evaluated.views.values())) if evaluated.views else set()
-        for name in sorted(shared - {"psnr", "ssim"}):
-            out[name] = sum(v[name] for v in evaluated.views.values()) / len(evaluated.views)
-        out |= {"views": evaluated.views, "evaluated_at_step": evaluated.step}
+        out |= mean(evaluated.views) | {"views": evaluated.views, "evaluated_at_step": evaluated.step}
     out |= {
         "seconds": round(finished.seconds, 3), "steps": finished.step, "primitives": finished.num_primitives,
         "sh_degree": sh_degree, "peak_memory_bytes": finished.peak_memory_bytes, "stopped": finished.stopped,

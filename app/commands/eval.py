@@ -19,6 +19,8 @@ from recon.errors import InputError
 class Arguments:
     """Measure a run on its held-out photos: PSNR and SSIM per view.
 
+    Where the fit refined poses, also with every held-out camera refined on its own photo, the scene standing still.
+
     Example:
       recon eval runs/fox-gaussians-01
     """
@@ -41,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
     from recon.app.api import load
     from recon.app.fitting import saved_system
     from recon.app.scenes import read_again
-    from recon.fit import evaluate
+    from recon.fit import evaluate, own_poses
 
     scene = load(arguments.run)
     if scene.folder is None:
@@ -51,24 +53,30 @@ def run(argv: Sequence[str]) -> int:
     capture = read_again(config, scene.path.parent, arguments.scene)
     system = saved_system(config)
     if system.pose_refinement.enabled:  # views are where the fit has put their cameras
-        refined = {v.name: v.camera for v in scene.folder.cameras().views}
+        known = {v.name: v.camera for v in scene.folder.cameras().views}
         capture = dataclasses.replace(capture, views=tuple(
-            dataclasses.replace(v, camera=refined.get(v.name, v.camera)) for v in capture.views))
+            dataclasses.replace(v, camera=known.get(v.name, v.camera)) for v in capture.views))
     views = capture.subset(arguments.split)
     if not views:
         raise InputError(f'this run has no views in the split "{arguments.split}"', file=scene.path,
                          fix="Measure on the photos it was fitted to: --split train")
     found = {v.name: v.scores for v in evaluate.compare(scene.field, system, capture, views, perceptual=True)}
-    shared = [key for key in ("psnr", "ssim", "lpips") if all(key in v for v in found.values())]
-    mean = {key: sum(v[key] for v in found.values()) / len(found) for key in shared}
+    own: dict[str, dict[str, float]] = {}
+    if system.pose_refinement.enabled and arguments.split == "test":
+        refined = tuple(own_poses.on_own_photos(scene.field, system, capture, views))
+        own = {v.name: v.scores for v in evaluate.compare(scene.field, system, capture, refined, perceptual=True)}
     if arguments.json:
-        print(json.dumps({"split": arguments.split, **mean, "views": found}))
+        more = {"own_pose": evaluate.mean(own) | {"views": own}} if own else {}
+        print(json.dumps({"split": arguments.split, **evaluate.mean(found), "views": found, **more}))
         return 0
     width = max(len(name) for name in found)
     for name, score in sorted(found.items(), key=lambda item: item[1]["psnr"]):
-        print(f"{name:<{width}}  {_line(score)}")
+        print(f"{name:<{width}}  {_line(score)}" + (f"  own pose: {_line(own[name])}" if own else ""))
     kind = "held-out" if arguments.split == "test" else "training"
-    print(f"{'mean':<{width}}  {_line(mean)}  on {len(views)} {kind} views")
+    print(f"{'mean':<{width}}  {_line(evaluate.mean(found))}  on {len(views)} {kind} views")
+    if own:
+        print(f"{'mean':<{width}}  {_line(evaluate.mean(own))}  each camera refined on its own photo, the scene "
+              "standing still (BARF's protocol)")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,18 @@ class ViewResult:
         return {"psnr": self.psnr, "ssim": self.ssim} | ({} if self.lpips is None else {"lpips": self.lpips})
 
 
+def device_of(field: Any) -> torch.device | None:
+    """Where a field's parameters are; None for one that is not optimised."""
+    params = getattr(field, "params", None)
+    return None if params is None else params.device
+
+
+def mean(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Mean of the figures that all of the views have; empty without views."""
+    shared = [k for k in ("psnr", "ssim", "lpips") if scores and all(k in v for v in scores.values())]
+    return {k: sum(v[k] for v in scores.values()) / len(scores) for k in shared}
+
+
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB of pictures [3, h, w] in 0..1, over pixels where ``mask`` [h, w] is not 0."""
     squared = (a.double() - b.double()).square().mean(0)
@@ -47,8 +59,7 @@ def compare(field: Any, system: System, capture: Capture, views: Sequence[View],
 
     ``perceptual`` adds LPIPS where its package and weights are installed, of photos without a mask.
     """
-    params = getattr(field, "params", None)
-    observations = Observations(views, capture, system, memory=0, device=None if params is None else params.device)
+    observations = Observations(views, capture, system, memory=0, device=device_of(field))
     for i, view in enumerate(views):
         seen = observations.get(i)
         picture = system.renderer.render(field, seen.camera, background=seen.background, want=("rgb",)).rgb

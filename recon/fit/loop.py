@@ -14,7 +14,7 @@ import torch
 
 from recon.errors import InputError
 from recon.fit import checkpoint
-from recon.fit.evaluate import compare
+from recon.fit.evaluate import compare, mean
 from recon.fit.events import Changed, Evaluated, Event, Finished, Progress, Saved, Started, Warned
 from recon.fit.photos import cut_out
 from recon.fit.problem import FitProblem
@@ -214,8 +214,8 @@ class Fit:
             results[r.name] = r.scores
             if self.between_steps is not None:  # a picture of a volume may take seconds
                 self.between_steps()
-        mean = {k: sum(r[k] for r in results.values()) / len(results) for k in ("psnr", "ssim")}
-        return Evaluated(self.step, self.seconds, split, mean["psnr"], mean["ssim"], results, final)
+        found = mean(results)
+        return Evaluated(self.step, self.seconds, split, found["psnr"], found["ssim"], results, final)
 
     def posed_capture(self) -> Capture:
         """The capture with cameras where the fit has them: fitted ones refined, held-out ones moved along."""

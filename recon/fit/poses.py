@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError
-from recon.fit.corrected_picture import CorrectedPicture
 from recon.fit.system import PoseRefinement
 from recon.ops import cuda
-from recon.protocols import Poseable
+from recon.protocols import Linear, Poseable
 from recon.types import Camera, Observation, Similarity, View
 from recon.types.similarity import similarity_between
 
@@ -101,11 +100,8 @@ class Poses:
         s, share = self.settings, step / max(total, 1)
         return s.begin <= share < s.until and (step // views) % s.every == 0
 
-    def refine(self, problem: Any, seen: Observation) -> None:
-        """One Gauss-Newton step on the pose of ``seen``; all else stands still."""
-        picture: Any = problem.system.renderer.linearise(problem.field, seen.camera, background=seen.background)
-        if problem.exposure is not None:
-            picture = CorrectedPicture(picture, problem.exposure.maps[seen.index])
+    def refine(self, picture: Linear, seen: Observation) -> None:
+        """One Gauss-Newton step on the pose of ``seen``, of which ``picture`` is drawn; all else stands still."""
         error, weights = huber(picture.picture, seen)
         columns = picture.camera_columns().flatten(1)
         g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from recon.errors import InputError
+from recon.fit.corrected_picture import CorrectedPicture
 from recon.fit.exposure import ExposureCorrection
 from recon.fit.photos import Observations
 from recon.fit.poses import Poses, refuse_what_has_no_poses
@@ -20,7 +21,7 @@ from recon.fit.system import System
 from recon.ops.cuda import Late
 from recon.ops.march_cuda import has_room
 from recon.ops.room import Room
-from recon.protocols import PointRegularizer, Regularizer
+from recon.protocols import Linear, PointRegularizer, Regularizer
 from recon.types import Camera, Capture, Drop, Observation, Render
 
 
@@ -121,6 +122,12 @@ class FitProblem:
     def _posed(self, seen: Observation) -> Observation:
         return seen if self.poses is None else replace(seen, camera=self.poses.camera(seen.index, seen.camera))
 
+    def _linear(self, seen: Observation) -> Linear:
+        """The picture of a view, in the colours of its photo, with its derivatives."""
+        picture: Linear = self.system.renderer.linearise(  # type: ignore[attr-defined]
+            self.field, seen.camera, background=seen.background)
+        return picture if self.exposure is None else CorrectedPicture(picture, self.exposure.maps[seen.index])
+
     def take_back(self, steps: int, finished: int) -> None:
         """Goes back by so many steps, which changed nothing: they are made again. ``finished`` of them were counted."""
         self.step -= finished
@@ -181,7 +188,7 @@ class FitProblem:
         shown = seen.camera if seen.rays is None else seen.rays
         with self._lists(deferred, idle):
             if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
-                self.poses.refine(self, seen)  # in the same room as the picture: both count, or neither
+                self.poses.refine(self._linear(seen), seen)  # in the same room as the picture: both count, or neither
                 self.passes.count += 1
             render = draw(self.field, shown, background=seen.background, want=self._want, **more)
         self.render = render

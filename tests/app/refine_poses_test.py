@@ -41,7 +41,8 @@ def _disturbed_sample(folder: Path) -> Path:
     return folder
 
 
-def test_features_put_disturbed_cameras_right_before_the_fit(tmp_path: Path) -> None:
+def test_features_put_disturbed_cameras_right_before_the_fit(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene, out = _disturbed_sample(tmp_path / "scene"), tmp_path / "run"
     assert main(["fit", str(scene), "--refine-poses", "--out", str(out), *FEW]) == 0
     true = {Path(f["file_path"]).stem: torch.tensor(f["transform_matrix"], dtype=torch.float64)
@@ -67,6 +68,15 @@ def test_features_put_disturbed_cameras_right_before_the_fit(tmp_path: Path) -> 
     assert after < 0.3 * before
     kept = RunFolder(out).config()["system"]["pose_refinement"]
     assert (kept["begin"], kept["every"]) == (0.5, 3)
+    own = RunFolder(out).metrics()["own_pose"]
+    capsys.readouterr()
+    assert main(["eval", str(out), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["own_pose"]["psnr"] == pytest.approx(own["psnr"], abs=1e-3)
+    assert measured["own_pose"]["psnr"] >= measured["psnr"] - 0.05
+    assert measured["own_pose"]["views"].keys() == measured["views"].keys()
+    assert main(["eval", str(out)]) == 0
+    assert "own pose: PSNR" in capsys.readouterr().out
 
 
 def test_where_photos_share_no_features_pixels_alone_are_used(tiny_scene: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ A scene may be moved, turned and scaled with all its cameras, so the true held-o
 are compared: by the similarity between true and refined cameras. Three PSNRs of the held-out views:
 axes    turn by the axes of the cameras, scale and shift by their centres
 seen    scale by the centres; turn and shift by points that the cameras carry at the distance of the scene
-own     as seen, then every held-out camera is refined against its own photo, the scene standing still (the protocol of
-        BARF, ICCV 2021): what is left is the scene's fault
+own     as axes, then every held-out camera is refined against its own photo, the scene standing still (the protocol of
+        BARF, ICCV 2021; what `recon eval` shows as own pose): what is left is the scene's fault
 Photos hardly tell a turn of a camera from a move across. Where all cameras give way alike in that, the scene stands
 beside its place in a frame by axes and centres, and in front of the cameras all the same.
 Errors of the fitted cameras are those after the first similarity.
@@ -35,14 +35,12 @@ from recon.data.parts.context import Context
 from recon.data.parts.tracks import adjusted
 from recon.fit.evaluate import compare
 from recon.fit.loop import Fit
+from recon.fit.own_poses import on_own_photos
 from recon.fit.plan import with_steps
 from recon.fit.poses import Poses, twist
-from recon.fit.problem import FitProblem
 from recon.fit.system import PoseRefinement, System
 from recon.types import Capture, Similarity, View
 from recon.types.similarity import similarity_between
-
-OWN_STEPS = 6  # for each held-out camera
 
 
 def main() -> None:
@@ -98,7 +96,7 @@ def measure(name: str, capture: Capture, system: System, true: Tensor) -> None:
     against = Poses(system.pose_refinement, capture.train, capture.radius, given=true)
     against.current = found = fit.problem.poses.current
     axes, seen = against.aligned(capture.test), moved(capture.test, frame_of_what_is_seen(true, found))
-    own = refined(fit, replace(capture, views=tuple(replace(v, split="train") for v in seen)))
+    own = tuple(on_own_photos(fit.field, system, capture, axes))
     turned, shifted = against.moves()
     print(f"{name:<10} axes {quality(fit, axes):.2f} dB  seen {quality(fit, seen):.2f}  own {quality(fit, own):.2f}  "
           f"every fourth fitted {quality(fit, fit.posed_capture().train[::4]):.2f}  {seconds:.1f} s  "
@@ -113,17 +111,6 @@ def quality(fit: Fit, views: Sequence[View]) -> float:
 
 def moved(views: Sequence[View], by: Similarity) -> tuple[View, ...]:
     return tuple(replace(v, camera=by.camera(v.camera)) for v in views)
-
-
-def refined(fit: Fit, held_out: Capture) -> tuple[View, ...]:
-    """Views after Gauss-Newton steps on their poses alone."""
-    problem = FitProblem(held_out, replace(fit.system, pose_refinement=PoseRefinement(True)), fit.field, 0, 1 << 30)
-    assert problem.poses is not None
-    for index in range(len(held_out.train)):
-        for _ in range(OWN_STEPS):
-            seen = problem.observations.get(index)
-            problem.poses.refine(problem, replace(seen, camera=problem.poses.camera(index, seen.camera)))
-    return problem.poses.moved(held_out.train)
 
 
 def frame_of_what_is_seen(source: Tensor, target: Tensor) -> Similarity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.fields.gaussians import GaussianField, GaussianSettings
+from recon.fit.evaluate import compare, mean
 from recon.fit.loop import Fit
+from recon.fit.own_poses import on_own_photos
 from recon.fit.pose_block import flat, rows
 from recon.fit.poses import Poses, twist
 from recon.fit.second_order import ViewsProblem
@@ -28,7 +31,7 @@ from recon.optim.linear import ConjugateGradients
 from recon.optim.schedule import Schedule
 from recon.renderers.march import MarchRenderer
 from recon.renderers.splat import SplatRenderer
-from recon.types import Capture
+from recon.types import Capture, View
 
 RATES = {"means": Schedule(3e-3, 3e-4), "log_scales": Schedule(1e-2, 1e-3), "quaternions": Schedule(4e-3, 4e-4),
          "logits": Schedule(0.05, 0.005), "sh0": Schedule(1e-2, 1e-3), "sh_rest": Schedule(1e-3, 1e-4)}
@@ -96,11 +99,34 @@ def test_poses_come_back_in_front_of_the_true_scene(capture: Capture, truth: Ten
     before = _errors(poses, truth)
     for step in range(30):
         fit.problem.step = step
-        poses.refine(fit.problem, fit.problem.observe())
+        seen = fit.problem.observe()
+        poses.refine(SplatRenderer().linearise(fit.field, seen.camera, background=seen.background), seen)
     after = _errors(poses, truth)
     assert before[0] > 0.5
     assert after[0] < 0.1 * before[0]
     assert after[1] < 0.1 * before[1]
+
+
+def test_held_out_cameras_find_their_places_by_their_own_photos(capture: Capture) -> None:
+    """All off alike, as the fitted cameras' frame may be: 1 degree and 1 % of the radius."""
+    fit = Fit(capture, _system())
+    _true_field(fit)
+    off = twist(torch.tensor([0.008, -0.012, 0.010, *(capture.radius * x for x in (0.006, 0.006, -0.006))],
+                             dtype=torch.float64))
+    wrong = [replace(v, camera=replace(v.camera, world_from_camera=off @ v.camera.world_from_camera))
+             for v in capture.test]
+    before = {k: v.clone() for k, v in fit.field.params.state().items()}
+    own = tuple(on_own_photos(fit.field, fit.system, capture, wrong))
+
+    def quality(views: Sequence[View]) -> float:
+        return mean({r.name: r.scores for r in compare(fit.field, fit.system, capture, views)})["psnr"]
+
+    assert quality(wrong) < quality(capture.test) - 3
+    assert quality(own) > quality(capture.test) - 0.1
+    for found, view in zip(own, capture.test):
+        gap = found.camera.world_from_camera - view.camera.world_from_camera
+        assert float(gap[:3, :3].norm()) < 0.1 * float(off[:3, :3].sub(torch.eye(3)).norm())
+    assert all(torch.equal(v, before[k]) for k, v in fit.field.params.state().items())  # the scene stood still
 
 
 def test_a_fit_wins_back_what_wrong_poses_cost(capture: Capture, truth: Tensor) -> None:
