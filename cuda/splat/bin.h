@@ -188,7 +188,7 @@ void bin_splats(const scalar_of<P>* records, int64_t rows, int width, int height
   out.height = height;
   out.tiles_x = (width + T::width - 1) / T::width;
   out.tiles_y = (height + T::height - 1) / T::height;
-  constexpr int64_t kPiece = 4096;
+  constexpr int64_t kPiece = 1024;
   out.pieces.resize((rows + kPiece - 1) / kPiece);
   out.slot_begin.resize(rows + 1);
   parallel_ranges(rows, kPiece, [&](int64_t from, int64_t to) {

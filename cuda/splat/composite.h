@@ -413,7 +413,7 @@ void composite_tile_backward(int tile, const scalar_of<P>* records, const bins& 
 // Adds up the instances of each Gaussian in fixed order and turns sums into dL/d(record), zero where there are none.
 template <class S>
 void gather_sums(const S* records, const bins& b, const S* slots, S* g_records) {
-  parallel_ranges(int64_t(b.slot_begin.size()) - 1, 4096, [&](int64_t from, int64_t to) {
+  parallel_ranges(int64_t(b.slot_begin.size()) - 1, 1024, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       S* g = g_records + i * kRecord;
       const uint32_t first = b.slot_begin[i], end = b.slot_begin[i + 1];

@@ -45,7 +45,7 @@ void project_rows_forward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, c
                           scalar_of<P>* records) {
   using S = scalar_of<P>;
   constexpr int L = traits<P>::lanes;
-  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+  parallel_ranges(rows, 1024, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += L) {
       const int count = int(to - i < L ? to - i : L);
       gaussian<P> G;
@@ -126,7 +126,7 @@ void project_rows_backward(const gaussian_rows<scalar_of<P>>& in, int64_t rows, 
                            const gaussian_rows<scalar_of<P>>& out) {
   using S = scalar_of<P>;
   constexpr int L = traits<P>::lanes;
-  parallel_ranges(rows, 2048, [&](int64_t from, int64_t to) {
+  parallel_ranges(rows, 1024, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += L) {
       const int count = int(to - i < L ? to - i : L);
       const int64_t rest = int64_t(3) * in.rest;
