@@ -40,7 +40,8 @@ class Meshing:
     mesher         "flexicubes" and "marching_cubes" need a field with a distance, "tsdf" fuses depth; "auto" takes the
                    first that the field allows
     watertight     close what is still open
-    unseen         keep what no two cameras saw, of fields with a distance; watertight keeps it too
+    unseen         of fields with a distance, what no two cameras saw: "keep" or "drop"; "auto" keeps it of masked
+                   objects, smoothed, for outlines bound it, and drops it elsewhere; watertight keeps it too
     """
 
     resolution: int = 256
@@ -51,7 +52,7 @@ class Meshing:
     texture: int = 0
     mesher: Literal["auto", "flexicubes", "marching_cubes", "tsdf"] = "auto"
     watertight: bool = False
-    unseen: bool = False
+    unseen: Literal["auto", "keep", "drop"] = "auto"
 
 
 def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
@@ -63,7 +64,6 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     """
     from recon.mesh.clean import drop_small_parts, fill_holes, part_sheets
     from recon.mesh.simplify import simplify
-    from recon.mesh.visible import drop_unseen
 
     notes: tuple[str, ...]
     box = None
@@ -79,10 +79,8 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         mesh, notes = part_sheets(field.mesh()), ()
     elif by_distance:
         mesh, notes = _of_distance(field, box, meshing)
-        if not (meshing.unseen or meshing.watertight):
-            mesh, share = drop_unseen(mesh, cameras)
-            if share:
-                notes += (f"{share:.0%} of the surface dropped, which no two photos show (--unseen keeps it)",)
+        mesh, said = _without_fringe(mesh, cameras, has_alpha, meshing)
+        notes += said
     else:
         mesh, notes = _of_depth(render, cameras, box, has_alpha, meshing)
     mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
@@ -128,6 +126,22 @@ def _of_distance(field: Any, box: Tensor | None, meshing: Meshing) -> tuple[Mesh
         colours = torch.cat([field.colour(x) for x in mesh.vertices.split(1 << 18)]).clamp(0, 1)
     notes = (f"{hollows:,} hollow{'s' if hollows > 1 else ''} inside dropped",) if hollows else ()
     return replace(mesh, colours=colours), notes
+
+
+def _without_fringe(mesh: Mesh, cameras: Sequence[Camera], has_alpha: bool, meshing: Meshing
+                    ) -> tuple[Mesh, tuple[str, ...]]:
+    """What a fit made up where photos show nothing: smoothed where outlines bound it, else dropped."""
+    from recon.mesh.visible import drop_unseen, smooth_unseen
+
+    if meshing.unseen == "auto" and has_alpha:
+        mesh, share = smooth_unseen(mesh, cameras)
+        return mesh, (f"{share:.0%} of the surface smoothed, which no two photos show (--unseen drop leaves it out)",
+                      ) if share >= 0.005 else ()
+    if meshing.unseen == "keep" or (meshing.unseen == "auto" and meshing.watertight):
+        return mesh, ()
+    mesh, share = drop_unseen(mesh, cameras)
+    return mesh, (f"{share:.0%} of the surface dropped, which no two photos show (--unseen keep leaves it)",
+                  ) if share else ()
 
 
 def _closed(mesh: Mesh, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:

@@ -75,8 +75,9 @@ class Arguments:
     # close the surface everywhere, also where nothing was seen; says how much of it is guessed
     watertight: Annotated[bool, flag()] = False
 
-    # keep surface that no two photos show, which runs with a distance make up (neus, volsdf)
-    unseen: Annotated[bool, flag()] = False
+    # surface that no two photos show, which runs with a distance make up (neus, volsdf): keep or drop; auto keeps it
+    # of masked objects, smoothed
+    unseen: Annotated[Literal["auto", "keep", "drop"], option("WHAT", "auto")] = "auto"
 
     # replace OUT where it exists
     overwrite: Annotated[bool, flag()] = False

@@ -8,6 +8,7 @@ touch but do not show.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from recon.types import Camera, Mesh
 
 _CLOSE = 2.0  # a vertex is seen up to so many mean edges behind the surface of its pixel
 _BLUR = 30  # rounds of means over faces, some five faces wide, so that the border is not ragged
+_FAIR = 100  # rounds that smooth what is made up: steps of up to some ten faces go, and less than a face of a ball
 _LEAST = 0.174  # cosine between a normal and the way to the camera: of 80 degrees
 _VIEWS = 2  # one photo alone does not say how far away something is
 
@@ -52,7 +54,8 @@ def drop_unseen(mesh: Mesh, cameras: Sequence[Camera], smallest: float = 0.003) 
     """
     if not len(mesh) or not cameras:
         return mesh, 0.0
-    unseen = (_mostly(seen_vertices(mesh, cameras), mesh.faces.long()) < 0.5).nonzero().squeeze(1)
+    faces = mesh.faces.long()
+    unseen = (_blurred(seen_vertices(mesh, cameras).float(), faces, _BLUR)[faces].mean(1) < 0.5).nonzero().squeeze(1)
     if not len(unseen):
         return mesh, 0.0
     area = mesh.face_normals.double().norm(dim=1)
@@ -66,12 +69,37 @@ def drop_unseen(mesh: Mesh, cameras: Sequence[Camera], smallest: float = 0.003) 
     return part_sheets(mesh.select(keep)), float(area[gone].sum() / area.sum())
 
 
-def _mostly(marked: Tensor, faces: Tensor) -> Tensor:
-    """[f] how much of a face's surroundings is ``marked`` [v] bool, 0..1."""
+def smooth_unseen(mesh: Mesh, cameras: Sequence[Camera]) -> tuple[Mesh, float]:
+    """The mesh, what cameras do not see of it smoothed, and the share of the area that this is.
+
+    What is made up should look so: there a fit leaves the steps of its grids. What cameras see stays where it is. Means
+    over neighbours would shrink it, so it is pushed back by the means of how far they moved (Vollmer, Mencl, Mueller,
+    "Improved Laplacian Smoothing of Noisy Surface Meshes", Eurographics 1999).
+    """
+    if not len(mesh) or not cameras:
+        return mesh, 0.0
+    faces = mesh.faces.long()
+    seen = _blurred(seen_vertices(mesh, cameras).float(), faces, _BLUR)
+    loose = (1 - 2 * seen).clamp_min(0)[:, None]  # none at the border, so that no crease is left there
+    area = mesh.face_normals.double().norm(dim=1)
+    share = float(area[(seen[faces].mean(1) < 0.5)].sum() / area.sum())
+
+    def relaxed(rows: Tensor) -> Tensor:
+        for _ in range(_FAIR):
+            rows = rows + loose * (_blurred(rows, faces, 1) - rows)
+        return rows
+
+    x = mesh.vertices
+    even = relaxed(x)
+    return replace(mesh, vertices=even + relaxed(x - even), normals=None), share
+
+
+def _blurred(rows: Tensor, faces: Tensor, rounds: int) -> Tensor:
+    """Values [v] or [v, c] at vertices, ``rounds`` times the mean over the faces around; zero where there are none."""
     corners = faces.reshape(-1)
-    share = marked.float()
-    count = torch.zeros_like(share).index_add_(0, corners, torch.ones(len(corners))).clamp_min(1)
-    for _ in range(_BLUR):
-        of_faces = share[faces].mean(1)
-        share = torch.zeros_like(share).index_add_(0, corners, of_faces.repeat_interleave(3)) / count
-    return share[faces].mean(1)
+    count = torch.zeros(len(rows)).index_add_(0, corners, torch.ones(len(corners))).clamp_min(1)
+    count = count.view(-1, *[1] * (rows.dim() - 1))
+    for _ in range(rounds):
+        of_faces = rows[faces].mean(1)
+        rows = torch.zeros_like(rows).index_add_(0, corners, of_faces.repeat_interleave(3, 0)) / count
+    return rows

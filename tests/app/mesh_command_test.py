@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from recon.app.main import main
-from recon.app.meshing import Meshing, _closed, quarter_turn
+from recon.app.meshing import Meshing, _closed, quarter_turn, surface
 from recon.export import read_mesh
 from recon.mesh.check import check
 from recon.ops.flexicubes import grid_points
 from recon.ops.marching_cubes import marching_cubes
-from recon.types import Mesh
+from recon.types import Camera, Mesh, Similarity
 
 
 def test_a_run_becomes_a_mesh(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,3 +79,44 @@ def test_a_mesher_that_the_run_does_not_allow(tiny_run: Path, tmp_path: Path,
                                               capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mesh", str(tiny_run), str(tmp_path / "m.ply"), "--mesher", "flexicubes"]) == 2
     assert "needs a run with a distance" in capsys.readouterr().err
+
+
+class Ball:
+    """A field with the distance from a ball of radius one."""
+
+    surface_box = torch.tensor([[-1.3] * 3, [1.3] * 3])
+
+    def distance(self, x_world: torch.Tensor) -> torch.Tensor:
+        return x_world.norm(dim=1) - 1
+
+    def normal(self, x_world: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(x_world, dim=1)
+
+    def colour(self, x_world: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x_world, 0.5)
+
+
+def test_a_masked_object_stays_closed_where_no_photo_looks() -> None:
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[2, 3] = -4.0  # looks along z
+    cameras = [Camera(80, 60, torch.tensor([90.0, 90.0, 40.0, 30.0]), pose)] * 2
+
+    def meshed(masked: bool, unseen: Literal["auto", "keep", "drop"] = "auto", watertight: bool = False
+               ) -> tuple[Mesh, str]:
+        how = Meshing(resolution=24, fill_holes=0, unseen=unseen, watertight=watertight)
+        same = Similarity(1.0, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+        mesh, notes = surface(lambda _: pytest.fail("not drawn"), cameras, same, has_alpha=masked, meshing=how,
+                              field=Ball())
+        return mesh, " ".join(notes)
+
+    closed, said = meshed(True)
+    assert check(closed).watertight
+    assert "smoothed" in said
+    opened, said = meshed(False)
+    assert check(opened).border_edges > 0
+    assert "dropped" in said
+    assert check(meshed(True, "drop")[0]).border_edges > 0
+    kept, said = meshed(False, "keep")
+    assert check(kept).watertight
+    assert not said
+    assert check(meshed(False, watertight=True)[0]).watertight
