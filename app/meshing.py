@@ -34,7 +34,7 @@ class Meshing:
     resolution     grid cells along the longest side of the box
     box            [2, 3] low and high corner in the source, or None: around what the cameras show
     smallest_part  parts smaller than this share of the largest part's surface are dropped
-    fill_holes     holes of up to so many edges are closed
+    fill_holes     holes of no more area than a round one of so many edges are closed
     faces          at most about so many faces; 0 keeps all
     texture        texels along a side of a texture; 0 for colours of vertices
     mesher         "flexicubes" and "marching_cubes" need a field with a distance, "tsdf" fuses depth; "auto" takes the
@@ -62,7 +62,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
     ``render`` draws the channels ``WANTED``; ``cameras`` are in the world; ``field`` may offer a distance.
     Raises InputError where there is no surface.
     """
-    from recon.mesh.clean import drop_small_parts, fill_holes, part_sheets
+    from recon.mesh.clean import part_sheets
     from recon.mesh.simplify import simplify
 
     notes: tuple[str, ...]
@@ -83,18 +83,15 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         notes += said
     else:
         mesh, notes = _of_depth(render, cameras, box, has_alpha, meshing)
-    mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
-    if dropped:
-        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped",)
-    if meshing.fill_holes > 0:
-        mesh, filled = fill_holes(mesh, meshing.fill_holes)
-        if filled:
-            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
+    mesh, said = _tidy(mesh, meshing)
+    notes += said
     if meshing.watertight:
         mesh, said = _closed(mesh, meshing)
         notes += said
     if 0 < meshing.faces < len(mesh):
-        mesh = simplify(mesh, meshing.faces)
+        fewer = simplify(mesh, meshing.faces)  # narrow tunnels and flaps have collapsed to crumbs and slits
+        longer = (len(mesh) / len(fewer)) ** 0.5  # are edges now
+        mesh, _ = _tidy(fewer, replace(meshing, fill_holes=round(meshing.fill_holes / longer)))
     if meshing.texture:
         mesh = _textured(mesh, render, cameras, meshing.texture)
     return _smooth_normals(mesh.transformed(world_from_source.inverse())), notes
@@ -126,6 +123,22 @@ def _of_distance(field: Any, box: Tensor | None, meshing: Meshing) -> tuple[Mesh
         colours = torch.cat([field.colour(x) for x in mesh.vertices.split(1 << 18)]).clamp(0, 1)
     notes = (f"{hollows:,} hollow{'s' if hollows > 1 else ''} inside dropped",) if hollows else ()
     return replace(mesh, colours=colours), notes
+
+
+def _tidy(mesh: Mesh, meshing: Meshing) -> tuple[Mesh, tuple[str, ...]]:
+    """Without small parts and small holes, and what was done."""
+    from recon.mesh.clean import drop_small_parts
+    from recon.mesh.holes import fill_holes
+
+    notes: tuple[str, ...] = ()
+    mesh, dropped = drop_small_parts(mesh, meshing.smallest_part)
+    if dropped:
+        notes += (f"{dropped:,} small part{'s' if dropped > 1 else ''} dropped",)
+    if meshing.fill_holes > 0:
+        mesh, filled = fill_holes(mesh, meshing.fill_holes)
+        if filled:
+            notes += (f"{filled:,} small hole{'s' if filled > 1 else ''} closed",)
+    return mesh, notes
 
 
 def _without_fringe(mesh: Mesh, cameras: Sequence[Camera], has_alpha: bool, meshing: Meshing

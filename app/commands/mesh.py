@@ -48,7 +48,7 @@ class Arguments:
     # parts smaller than this share of the largest part's surface are dropped; 1 keeps the largest alone
     smallest_part: Annotated[float, option("SHARE", "0.001")] = 0.001
 
-    # holes of up to so many edges are closed; 0 leaves them
+    # holes of no more area than a round one of so many edges are closed; 0 leaves them
     fill_holes: Annotated[int, option("N", "60")] = 60
 
     # cut the object out by the masks of the photos: object, off, or auto (as in the fit)

@@ -1,4 +1,4 @@
-"""Repairs: sheets that touch are parted, small parts dropped, small holes filled."""
+"""Repairs: sheets that touch are parted, small parts dropped."""
 
 from __future__ import annotations
 
@@ -57,45 +57,3 @@ def drop_cavities(mesh: Mesh) -> tuple[Mesh, int]:
     opened[part[border]] = True
     keep = (volume >= 0) | opened
     return mesh.select(keep[part]), int((~keep).sum())
-
-
-def fill_holes(mesh: Mesh, longest: int = 100) -> tuple[Mesh, int]:
-    """Closes every border loop of up to ``longest`` edges with a fan around its middle; returns mesh and their number.
-
-    The mesh must be manifold and consistently wound; loops keep that. Colours and normals of the new vertices are the
-    mean of the loop's; a textured mesh is left as it is, for there is no texture for what no photo saw.
-    """
-    if mesh.uvs is not None:
-        return mesh, 0
-    faces = mesh.faces.numpy().astype(np.int64)
-    edges = find_edges(faces)
-    sides = np.flatnonzero(edges.count[edges.of_side] == 1)
-    start, end = faces.reshape(-1)[sides], faces.reshape(-1)[sides - sides % 3 + (sides + 1) % 3]
-    if len(np.unique(start)) != len(start):  # sheets touch; part_sheets comes first
-        return mesh, 0
-    follow = dict(zip(end.tolist(), start.tolist()))  # round the hole the other way
-    loops: list[list[int]] = []
-    while follow:
-        first, at = next(iter(follow.items()))
-        loop = [first]
-        del follow[first]
-        while at != first and at in follow:
-            loop.append(at)
-            at = follow.pop(at)
-        if at == first and 3 <= len(loop) <= longest:
-            loops.append(loop)
-    if not loops:
-        return mesh, 0
-    n = len(mesh.vertices)
-    new_faces = [(a, b, n + i) for i, loop in enumerate(loops) for a, b in zip(loop, loop[1:] + loop[:1])]
-
-    def grown(rows: Tensor | None) -> Tensor | None:
-        return None if rows is None else torch.cat([rows, torch.stack([rows[loop].mean(0) for loop in loops])])
-
-    vertices = grown(mesh.vertices)
-    assert vertices is not None
-    normals = grown(mesh.normals)
-    filled = replace(mesh, vertices=vertices, colours=grown(mesh.colours),
-                     normals=None if normals is None else torch.nn.functional.normalize(normals, dim=1),
-                     faces=torch.cat([mesh.faces, torch.tensor(new_faces, dtype=torch.int32)]))
-    return filled, len(loops)

@@ -120,3 +120,20 @@ def test_a_masked_object_stays_closed_where_no_photo_looks() -> None:
     assert check(kept).watertight
     assert not said
     assert check(meshed(False, watertight=True)[0]).watertight
+
+
+def test_fewer_faces_leave_no_crumbs_and_no_slits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.mesh import simplify
+
+    def torn(mesh: Mesh, faces: int) -> Mesh:  # as decimation does where tunnels collapse
+        crumb = torch.tensor([[0.0, 0, 0], [0.01, 0, 0], [0, 0.01, 0]]) + 5
+        more = torch.tensor([[0, 1, 2]], dtype=torch.int32) + len(mesh.vertices)
+        return Mesh(torch.cat([mesh.vertices, crumb]), torch.cat([mesh.faces[1:], more]))
+
+    monkeypatch.setattr(simplify, "simplify", torn)
+    same = Similarity(1.0, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    mesh, _ = surface(lambda _: pytest.fail("not drawn"), [], same, has_alpha=True,
+                      meshing=Meshing(resolution=24, faces=100), field=Ball())
+    report = check(mesh)
+    assert report.watertight
+    assert report.parts == 1

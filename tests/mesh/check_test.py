@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from recon.mesh.check import check
-from recon.mesh.clean import drop_small_parts, fill_holes, part_sheets
+from recon.mesh.clean import drop_small_parts, part_sheets
 from recon.mesh.connect import label
+from recon.mesh.holes import fill_holes
 from recon.types import Mesh
 
 CUBE = [[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4], [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6],
