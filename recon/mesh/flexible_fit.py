@@ -7,6 +7,7 @@ the surface with its normals, points of the surface lie on the mesh. Sharp edges
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +17,10 @@ from torch import Tensor
 from recon.mesh.grid import Grid
 from recon.mesh.intersections import uncrossed
 from recon.mesh.measure import points_on, unit_normals
-from recon.ops.flexicubes import WEIGHTS, FlexibleMesh, flexicubes, sign_change_loss
+from recon.ops.adam import adam_many_
+from recon.ops.flexicubes import WEIGHTS, FlexibleMesh, corner_points, flexicubes, sign_change_loss
 from recon.ops.triangles import Triangles
+from recon.ops.zeros import zeros
 from recon.types import Mesh
 
 _CLEAR = 0.1  # distances of normals well below that, about the angle in radians, count by their squares
@@ -52,9 +55,9 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
     """
     h = grid.spacing
     s = (values / h).clamp(-3, 3).requires_grad_()  # in cells
-    deformation = torch.zeros(*grid.shape, 3, requires_grad=True)
-    weights = torch.zeros(math.prod(grid.cubes), WEIGHTS, requires_grad=True)
-    adam = torch.optim.Adam([s, deformation, weights], lr=settings.rate)
+    deformation = zeros((*grid.shape, 3)).requires_grad_()
+    weights = zeros((math.prod(grid.cubes), WEIGHTS)).requires_grad_()
+    points, cubes = Reached([s, deformation], s.numel()), Reached([weights], len(weights))
     generator = torch.Generator().manual_seed(settings.seed)
     true_corners = true.vertices[true.faces.long()]
     normals = unit_normals(true_corners.double()).float()
@@ -64,8 +67,6 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
                           split=split)
 
     for step in range(settings.steps):
-        for group in adam.param_groups:
-            group["lr"] = settings.rate * 0.1 ** (step / settings.steps)
         mesh = extracted("centre")
         count = settings.points or max(12_000, len(mesh.topology.cube) // 2)
         corners = mesh.vertices[mesh.faces.long()]
@@ -78,12 +79,40 @@ def fit_surface(true: Triangles, grid: Grid, values: Tensor, settings: FlexibleF
         back = (_towards(y, mesh.vertices, mesh.faces) * normals[y_face]).sum(1).div(h).square().mean()
         loss = (there + back + settings.tilt * tilt + settings.deviation * mesh.deviation.mean() / h
                 + settings.sign * sign_change_loss(s))
-        adam.zero_grad()
         loss.backward()
-        adam.step()
+        cubes.add(mesh.topology.cube)
+        points.add(corner_points(mesh.topology.cube, grid.shape))
+        for reached in (points, cubes):
+            reached.step(settings.rate * 0.1 ** (step / settings.steps))
     with torch.no_grad():
         mesh = extracted("diagonal")
     return uncrossed(Mesh(mesh.vertices.detach(), mesh.faces))
+
+
+class Reached:
+    """Adam over the rows that the surface has reached so far. Others have had no gradient, and would not move."""
+
+    def __init__(self, params: list[Tensor], rows: int) -> None:
+        self.params = params
+        self.moments = [(zeros(p.shape), zeros(p.shape)) for p in params]
+        self.mask = torch.zeros(rows, dtype=torch.uint8)
+        self.count = 0
+
+    def add(self, rows: Tensor) -> None:
+        self.mask[rows.reshape(-1).long()] = 1
+
+    def step(self, rate: float) -> None:
+        """With the gradients of the parameters, which are gone then."""
+        self.count += 1
+
+        def rows(tensors: Iterable[Tensor]) -> list[Tensor]:
+            return [t.view(len(self.mask), -1) for t in tensors]
+
+        grads = [p.grad for p in self.params if p.grad is not None]
+        adam_many_(rows(p.detach() for p in self.params), rows(grads), rows(m for m, _ in self.moments),
+                   rows(v for _, v in self.moments), lr=[rate] * len(grads), step=self.count, eps=1e-8, rows=self.mask)
+        for p in self.params:
+            p.grad = None
 
 
 def _towards(y: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:

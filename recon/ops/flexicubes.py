@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon.ops.checks import expect_tensor, place_of
 from recon.ops.flexicubes_cuda import kernels_of
+from recon.ops.zeros import zeros_like
 
 WEIGHTS = 21  # per cube: alpha of 8 corners, beta of 12 edges, gamma
 REACH = 0.4999  # how far a grid point may move, in cells
@@ -159,9 +160,9 @@ class _Vertices(torch.autograd.Function):
         values, weights, deformed, vertices = ctx.saved_tensors
         n = len(ctx.topology.cube)
         g_all = torch.zeros_like(vertices) if g_vertices is None else g_vertices.contiguous()
-        g_values = torch.zeros_like(values)
-        g_deformation = torch.zeros_like(deformed) if ctx.needs_input_grad[1] else None
-        g_weights = torch.zeros_like(weights) if ctx.needs_input_grad[2] else None
+        g_values = zeros_like(values)
+        g_deformation = zeros_like(deformed) if ctx.needs_input_grad[1] else None
+        g_weights = zeros_like(weights) if ctx.needs_input_grad[2] else None
         kernels = kernels_of(values)
         kernels.flexible_vertices_backward(
             values.detach(), *ctx.place, deformed, _plain(weights), ctx.topology.cube, ctx.topology.members,

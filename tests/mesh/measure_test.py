@@ -9,7 +9,7 @@ import torch
 
 from recon.mesh import flexicubes as dual_contouring
 from recon.mesh import marching_cubes
-from recon.mesh.flexible_fit import FlexibleFit, fit_surface
+from recon.mesh.flexible_fit import FlexibleFit, Reached, fit_surface
 from recon.mesh.grid import Grid
 from recon.mesh.intersections import self_intersections, uncrossed
 from recon.mesh.measure import Truth, f_score, points_on, sharp_edges, smallest_angles
@@ -104,6 +104,25 @@ def test_a_fitted_grid_beats_marching_cubes_on_a_turned_cube() -> None:
     assert fitted.off_normals < 0.67 * by_cubes.off_normals  # the margin that the paper reports on its set
     assert fitted.chamfer < 0.5 * by_cubes.chamfer
     assert (fitted.watertight, fitted.cuts) == (True, 0)
+
+
+def test_adam_over_reached_rows_moves_as_over_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.tensor(r) for r in ([3, 5], [3], [5, 7, 7], [11])]  # some reached late, some left again
+    all_of_them = torch.zeros(12, 3, dtype=torch.float64, requires_grad=True)
+    few = torch.zeros(12, 3, requires_grad=True)
+    adam, reached = torch.optim.Adam([all_of_them], lr=0.03), Reached([few], 12)
+    for step, hit in enumerate(rows):
+        gradient = torch.zeros(12, 3).index_add_(0, hit, torch.randn(len(hit), 3, generator=generator))
+        all_of_them.grad, few.grad = gradient.double(), gradient.clone()
+        adam.param_groups[0]["lr"] = 0.03 * 0.5**step
+        adam.step()
+        reached.add(hit)
+        reached.step(0.03 * 0.5**step)
+        assert few.grad is None
+        torch.testing.assert_close(few.detach().double(), all_of_them.detach(), rtol=1e-5, atol=1e-7)
+    assert bool((few[[3, 5, 7, 11]] != 0).all())
+    assert bool((few[[0, 1, 2, 4, 6, 8, 9, 10]] == 0).all())
 
 
 def test_crossed_faces_are_straightened_and_others_stay() -> None:
