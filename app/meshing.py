@@ -17,6 +17,7 @@ from recon.types import Camera, Mesh, Similarity
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recon.app.run_photos import Photos
     from recon.types import Render
 
 # The axis that points up, where the format or the programs that read it have one.
@@ -56,10 +57,12 @@ class Meshing:
 
 
 def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world_from_source: Similarity, *,
-            has_alpha: bool, meshing: Meshing, field: Any = None) -> tuple[Mesh, tuple[str, ...]]:
+            has_alpha: bool, meshing: Meshing, field: Any = None, photos: Photos | None = None
+            ) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it.
 
-    ``render`` draws the channels ``WANTED``; ``cameras`` are in the world; ``field`` may offer a distance.
+    ``render`` draws the channels ``WANTED``; ``cameras`` are in the world; ``field`` may offer a distance; ``photos``
+    of cameras are what a texture shows, where there are some.
     Raises InputError where there is no surface.
     """
     from recon.mesh.clean import part_sheets
@@ -93,7 +96,7 @@ def surface(render: Callable[[Camera], Render], cameras: Sequence[Camera], world
         longer = (len(mesh) / len(fewer)) ** 0.5  # are edges now
         mesh, _ = _tidy(fewer, replace(meshing, fill_holes=round(meshing.fill_holes / longer)))
     if meshing.texture:
-        mesh = _textured(mesh, render, cameras, meshing.texture)
+        mesh = _textured(mesh, render, cameras, meshing.texture, photos)
     return _smooth_normals(mesh.transformed(world_from_source.inverse())), notes
 
 
@@ -199,25 +202,27 @@ def _of_depth(render: Callable[[Camera], Render], cameras: Sequence[Camera], box
     return tsdf.extract(volume, settings.views), notes
 
 
-def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[Camera], size: int) -> Mesh:
-    """The mesh with a texture of what the cameras show. Pictures of the fit are better than photos here: masks and
-    exposure are already dealt with, and the photos may be gone."""
+def _textured(mesh: Mesh, render: Callable[[Camera], Render], cameras: Sequence[Camera], size: int,
+              photos: Photos | None) -> Mesh:
+    """The mesh with a texture of what the cameras took, or else of what the fit shows them."""
     from recon.mesh.texture import Baking, bake, unwrap
     from recon.mesh.texture_fit import fit_texture
 
     pixels = sum(camera.width * camera.height for camera in cameras)
     every = -(-pixels // FIT_PIXELS)  # the fit looks at its views several times, so they are kept, and not all are
-    kept: list[tuple[Camera, Tensor, Tensor]] = []
+    kept: list[tuple[Camera, Tensor, Tensor | None]] = []
 
-    def drawn() -> Iterator[tuple[Camera, Tensor, Tensor]]:
+    def seen() -> Iterator[tuple[Camera, Tensor, Tensor | None]]:
         for index, camera in enumerate(cameras):
-            shown = render(camera)
-            view = camera, shown.rgb.clamp(0, 1), shown.channel("opacity")
+            taken = photos(camera) if photos is not None else None
+            if taken is None:
+                shown = render(camera)
+                taken = shown.rgb.clamp(0, 1), shown.channel("opacity")
             if index % every == 0:
-                kept.append(view)
-            yield view
+                kept.append((camera, *taken))
+            yield camera, *taken
 
-    baked = bake(unwrap(mesh, size), drawn(), Baking(size))
+    baked = bake(unwrap(mesh, size), seen(), Baking(size))
     return fit_texture(baked, lambda: kept)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recon.app.run_photos import pose_of
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,20 +33,16 @@ def masks_of(scene: dict[str, Any], cameras: Iterable[Camera]) -> dict[bytes, Te
         return {}
     size = scene.get("size")
     capture = data.prepare(capture, size=tuple(size) if size else None)
-    wanted = {_pose(c) for c in cameras}
+    wanted = {pose_of(c) for c in cameras}
     found: dict[bytes, Tensor] = {}
     for view in capture.views:
-        if _pose(view.camera) in wanted:
+        if pose_of(view.camera) in wanted:
             photo = view.photo()
             mask = photo.mask if capture.mask_meaning == "object" else None
             planes = [p for p in (mask, photo.alpha) if p is not None]
             if planes:
-                found[_pose(view.camera)] = torch.stack(planes).amin(0).float() / 255
+                found[pose_of(view.camera)] = torch.stack(planes).amin(0).float() / 255
     return found
-
-
-def _pose(camera: Camera) -> bytes:
-    return (camera.world_from_camera * 1e6).round().numpy().tobytes()
 
 
 def cut_out(render: Callable[[Camera], Render], masks: dict[bytes, Tensor]) -> Callable[[Camera], Render]:
@@ -54,7 +51,7 @@ def cut_out(render: Callable[[Camera], Render], masks: dict[bytes, Tensor]) -> C
 
     def cut(camera: Camera) -> Render:
         shown = render(camera)
-        mask = masks.get(_pose(camera))
+        mask = masks.get(pose_of(camera))
         if mask is None:
             return shown
         if tuple(mask.shape) != (camera.height, camera.width):

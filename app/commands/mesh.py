@@ -57,6 +57,9 @@ class Arguments:
     # a texture of so many texels along a side, in place of colours of vertices; needs the extra "mesh"
     texture: Annotated[int, option("N", "0, no texture")] = 0
 
+    # what the texture shows: photos, fit (its pictures of them), or auto: photos unless it corrected their exposure
+    colours: Annotated[Literal["auto", "photos", "fit"], option("WHAT", "auto")] = "auto"
+
     # at most about so many faces; needs the extra "mesh"
     faces: Annotated[int | None, option("N", "all; 60,000 with a texture")] = None
 
@@ -125,6 +128,8 @@ def _checked_out(arguments: Arguments) -> Path:
         raise InputError(f"--faces {arguments.faces} is out of range", fix="Give 100 or more.")
     if arguments.texture and out.suffix.lower() in (".ply", ".stl"):
         raise InputError(f"{out.suffix} files hold no texture", fix="Name the file .glb, .obj or .usdz.")
+    if arguments.colours != "auto" and not arguments.texture:
+        raise InputError("--colours is for a texture", fix="Add --texture 2048, or leave it out.")
     if not 0 <= arguments.smallest_part <= 1:
         raise InputError(f"--smallest_part {arguments.smallest_part:g} is out of range", fix="Give 0 to 1.")
     if not 1e-9 <= arguments.scale <= 1e9:
@@ -153,7 +158,7 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
     """The mesh in the coordinates of the source, and what is to be said about it."""
     import torch
 
-    from recon.app import meshing, object_masks
+    from recon.app import meshing, object_masks, run_photos
 
     cameras = [v.camera for v in scene.saved.subset("train")] or [v.camera for v in scene.saved.views]
 
@@ -166,9 +171,11 @@ def _surface(scene: Any, arguments: Arguments) -> tuple[Mesh, tuple[str, ...]]:
                           faces, arguments.texture, arguments.mesher, arguments.watertight,
                           arguments.unseen)
     masks = object_masks.wanted(scene, arguments.masks, cameras)
-    return meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
-                           has_alpha=scene.saved.has_alpha or bool(masks), meshing=how,
-                           field=scene.surface_field)
+    photos, said = run_photos.wanted(scene, arguments.colours, masks) if arguments.texture else (None, ())
+    mesh, notes = meshing.surface(object_masks.cut_out(render, masks), cameras, scene.saved.world_from_source,
+                                  has_alpha=scene.saved.has_alpha or bool(masks), meshing=how,
+                                  field=scene.surface_field, photos=photos)
+    return mesh, notes + said
 
 
 def _described(report: MeshReport, looked: bool) -> str:
