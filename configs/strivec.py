@@ -11,14 +11,17 @@ from dataclasses import replace
 from recon.configs._volumes import FACTORS, marched
 from recon.fields.local_tensors import LocalTensorSettings
 from recon.optim.schedule import Schedule
+from recon.strategies.average import AverageSteps
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
 _BASE = marched(
     LocalTensorSettings(layers=1, step=0.7),
-    rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.1, 0.02),
+    # the coarse grid finds the shape; later its wide voxels would shake what the tensors have learnt
+    rates={"density": Schedule(0.5, 0.01, begin=0.05, until=0.4),
+           "features": Schedule(0.1, 0.005, begin=0.05, until=0.4),
            "density_vectors": FACTORS, "colour_vectors": FACTORS},
-    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2)},
+    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2), "average": AverageSteps(begin=0.9)},
     steps=6_000,
 )
 

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from recon.configs._volumes import FACTORS, marched
 from recon.fields.vector_matrix import FactoredSettings
+from recon.strategies.average import AverageSteps
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
 _BASE = marched(
     FactoredSettings(layers=1, step=0.7),
     rates=dict.fromkeys(("density_lines", "density_planes", "colour_lines", "colour_planes"), FACTORS),
-    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2)},
+    strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2), "average": AverageSteps(begin=0.9)},
     steps=6_000,
 )
 

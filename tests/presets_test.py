@@ -104,6 +104,18 @@ def test_the_file_says_what_it_is(method: str) -> None:
 
 
 @every_preset
+def test_means_of_last_steps_are_of_one_shape(method: str, preset: str) -> None:
+    """A mean that began before the last change of resolution would begin anew there, and be shorter than it says."""
+    strategies = _system(method, preset).strategies
+    for name in ("refine", "densify"):
+        if "average" in strategies and name in strategies:
+            changed: Any = strategies[name]
+            last = max(changed.at) if name == "refine" else changed.until
+            average: Any = strategies["average"]
+            assert average.begin >= last
+
+
+@every_preset
 def test_config_yaml_gives_it_back(method: str, preset: str) -> None:
     system = _system(method, preset)
     text = yaml.safe_dump(to_plain(system), sort_keys=False)
