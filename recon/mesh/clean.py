@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.mesh.connect import corner_fans, face_parts, find_edges
+from recon.mesh.connect import corner_fans, face_parts, find_edges, wedge_pairs
 from recon.types import Mesh
 
 
 def part_sheets(mesh: Mesh) -> Mesh:
-    """Gives every fan of faces around a vertex a vertex of its own, and cuts edges of three or more faces open.
+    """Gives every fan of faces around a vertex a vertex of its own, so that solids that touch along an edge are apart;
+    where they are not even then, edges of three or more faces are cut open.
 
     The result is manifold (perhaps with a border). Faces that use a vertex twice are dropped.
     """
@@ -21,8 +22,17 @@ def part_sheets(mesh: Mesh) -> Mesh:
     faces = faces[~(faces == np.roll(faces, 1, axis=1)).any(1)]
     if not len(faces):
         return mesh.select(torch.zeros(0, dtype=torch.int64))
-    fan = corner_fans(faces, find_edges(faces))
-    roots, corner = np.unique(fan, return_inverse=True)
+    edges = find_edges(faces)
+    first, second = wedge_pairs(mesh.vertices.double().numpy(), faces, edges)
+    while True:
+        fan = corner_fans(faces, edges, (first, second))
+        roots, corner = np.unique(fan, return_inverse=True)
+        parted = find_edges(corner.reshape(-1, 3))
+        held = np.unique(edges.of_side[parted.count[parted.of_side] > 2])  # by fans that meet elsewhere
+        apart = ~np.isin(edges.of_side[first], held)
+        if apart.all():
+            break
+        first, second = first[apart], second[apart]
     source = torch.from_numpy(faces.reshape(-1)[roots])
 
     def rows(t: Tensor | None) -> Tensor | None:

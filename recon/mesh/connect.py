@@ -73,9 +73,38 @@ def face_parts(faces: np.ndarray) -> np.ndarray:
     return rank[part.reshape(-1)]
 
 
-def corner_fans(faces: np.ndarray, edges: Edges) -> np.ndarray:
-    """For each corner [3 f] the fan it belongs to: corners of one vertex that hang together across inner edges."""
+def wedge_pairs(points: np.ndarray, faces: np.ndarray, edges: Edges) -> tuple[np.ndarray, np.ndarray]:
+    """Sides that meet at edges of more than two faces and bound the same solid there: as ``side_pairs``.
+
+    points [v, 3]. Turning around an edge, a solid begins at a face that runs backward along it and ends at one that
+    runs forward; faces that do not follow each other so belong to no pair.
+    """
+    order = np.argsort(edges.of_side, kind="stable")
+    start = np.cumsum(edges.count) - edges.count
+    flat = faces.reshape(-1)
+    first, second = [], []
+    for edge in np.flatnonzero(edges.count > 2):
+        sides = order[start[edge]:start[edge] + edges.count[edge]]
+        a, b = points[edges.ends[edge]]
+        axis = (b - a) / max(np.linalg.norm(b - a), 1e-30)
+        out = points[flat[sides - sides % 3 + (sides + 2) % 3]] - a
+        across = out[0] - (out[0] @ axis) * axis
+        turn = np.arctan2(out @ np.cross(axis, across), out @ across)
+        sides = sides[np.argsort(turn, kind="stable")]
+        forward = flat[sides] == edges.ends[edge, 0]
+        solid = ~forward & np.roll(forward, -1)
+        first.append(sides[solid])
+        second.append(np.roll(sides, -1)[solid])
+    none = np.zeros(0, np.int64)
+    return np.concatenate([none, *first]), np.concatenate([none, *second])
+
+
+def corner_fans(faces: np.ndarray, edges: Edges, more: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """For each corner [3 f] the fan it belongs to: corners of one vertex that hang together across inner edges, and
+    across the pairs of sides ``more``."""
     first, second = side_pairs(edges)
+    if more is not None:
+        first, second = np.concatenate([first, more[0]]), np.concatenate([second, more[1]])
     flat = faces.reshape(-1)
 
     def ends(side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

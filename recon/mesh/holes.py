@@ -31,8 +31,9 @@ def fill_holes(mesh: Mesh, longest: int = 100) -> tuple[Mesh, int]:
     points = mesh.vertices.double().numpy()
     loops = [loop for loop in _border_loops(faces, edges) if len(loop) <= _MOST]
     filled = []
-    for loop, barred in zip(loops, _joined(loops, edges, len(points))):
-        triangles, area = least_area(points[loop], barred)
+    for loop, joined in zip(loops, _joined(loops, edges, len(points))):
+        same = (points[loop][:, None] == points[loop]).all(2)  # sheets that touch there; a face between has no area
+        triangles, area = least_area(points[loop], joined | same)
         side = np.linalg.norm(points[loop] - points[np.roll(loop, 1)], axis=1).mean()
         if area <= (longest * side) ** 2 / (4 * math.pi):
             filled.append(loop[triangles])
@@ -83,19 +84,20 @@ def least_area(x: np.ndarray, barred: np.ndarray) -> tuple[np.ndarray, float]:
     cost = np.zeros((n, n))  # of the polygon from corner i on to corner j
     middle = np.zeros((n, n), np.int64)
     for gap in range(2, n):
-        i = np.arange(n - gap)[:, None]
-        k, j = i + np.arange(1, gap), i + gap
+        first = np.arange(n - gap)
+        last = first + gap
+        i, j = first[:, None], last[:, None]
+        k = i + np.arange(1, gap)
         area = 0.5 * np.linalg.norm(np.cross(x[k] - x[i], x[j] - x[i]), axis=2)
         total = cost[i, k] + cost[k, j] + area
         best = total.argmin(1)
-        i, j = i[:, 0], j[:, 0]
-        cost[i, j] = np.where(barred[i, j] & (gap < n - 1), np.inf, total[np.arange(n - gap), best])
-        middle[i, j] = i + 1 + best
-    triangles, open_ends = [], [(0, n - 1)]
-    while open_ends:
-        i, j = open_ends.pop()
-        if j - i >= 2:
-            k = int(middle[i, j])
-            triangles.append((i, k, j))
-            open_ends += [(i, k), (k, j)]
+        cost[first, last] = np.where(barred[first, last] & (gap < n - 1), np.inf, total[first, best])
+        middle[first, last] = first + 1 + best
+    triangles, rest = [], [(0, n - 1)]
+    while rest:
+        a, c = rest.pop()
+        if c - a >= 2:
+            b = int(middle[a, c])
+            triangles.append((a, b, c))
+            rest += [(a, b), (b, c)]
     return np.array(triangles), float(cost[0, n - 1])

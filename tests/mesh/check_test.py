@@ -92,3 +92,29 @@ def test_holes_are_closed_the_right_way_round() -> None:
     assert (count, report.watertight, report.euler) == (2, True, 2)
     assert abs(closed.volume - 1) < 1e-6
     assert fill_holes(open_cube, longest=2)[1] == 0
+
+
+def test_solids_that_touch_along_an_edge_come_apart() -> None:
+    first = cube()
+    second = Mesh(first.vertices + torch.tensor([1.0, 1.0, 0.0]), first.faces)
+    both = joined(first, second)
+    whole, index = torch.unique(both.vertices, dim=0, return_inverse=True)
+    touching = Mesh(whole, index[both.faces.long()].to(torch.int32))
+    assert check(touching).nonmanifold_edges == 1
+    apart = part_sheets(touching)
+    report = check(apart)
+    assert report.watertight
+    assert report.parts == 2
+    assert len(apart.vertices) == 16
+    assert abs(apart.volume - 2) < 1e-6
+    hollows = part_sheets(Mesh(touching.vertices, touching.faces.flip(1)))  # of one solid, which meets itself there
+    assert check(hollows).watertight
+    assert abs(hollows.volume + 2) < 1e-6
+
+
+def test_what_hangs_together_elsewhere_is_cut_open_where_it_touches() -> None:
+    faces = torch.tensor([[0, 1, 2], [1, 0, 3], [0, 1, 4], [1, 0, 5], [0, 2, 5], [0, 4, 3]], dtype=torch.int32)
+    points = torch.tensor([[0.0, 0, 0], [0, 0, 1], [1, 0.1, 0], [1, -0.1, 0], [-1, -0.1, 0], [-1, 0.1, 0]])
+    parted = part_sheets(Mesh(points, faces))
+    assert check(parted).manifold
+    assert len(parted) == 6
