@@ -34,7 +34,7 @@ _MAX_FEATURES = {30: 6000, 100_000: 4096}  # up to so many photos; matching take
 _FREE_LENS_FROM = 15  # photos of one camera that determine four distortion terms; fewer get one
 _MAKE, _MODEL, _EXIF, _FOCAL, _FOCAL_35MM = 271, 272, 34665, 37386, 41989
 _PLANE_X, _PLANE_Y, _PLANE_UNIT = 41486, 41487, 41488
-_VERSION = 1
+_VERSION = 2
 ADVICE = "Take 20 or more photos all around, each overlapping the last by two thirds, in even light"
 
 

@@ -57,6 +57,26 @@ def started() -> Any:
     return pycolmap
 
 
+def extract(pycolmap: Any, job: dict[str, Any], group: dict[str, Any], reader: Any) -> None:
+    """Finds features of a group of photos. They are entered first, in their order: threads would number them as they
+    finish, and all that follows depends on the numbers."""
+    database, images = Path(job["folder"]) / "database.db", Path(job["folder"]) / "copies"
+    mode = pycolmap.CameraMode.SINGLE
+    pycolmap.Database.open(str(database)).close()  # makes it
+    pycolmap.import_images(database, images, camera_mode=mode, image_names=group["names"], options=reader)
+    pycolmap.extract_features(
+        database, images, image_names=group["names"], camera_mode=mode, reader_options=reader,
+        extraction_options=extraction_options(pycolmap, job, group), device=pycolmap.Device.cpu,
+    )  # fmt: skip
+
+
+def verification_options(pycolmap: Any) -> Any:
+    """How matches are checked: random numbers begin anew with every pair, whichever thread it comes to."""
+    options = pycolmap.TwoViewGeometryOptions()
+    options.ransac.random_seed = 0
+    return options
+
+
 def extraction_options(pycolmap: Any, job: dict[str, Any], group: dict[str, Any]) -> Any:
     """How features of a group of photos are found."""
     options = pycolmap.FeatureExtractionOptions()
@@ -78,11 +98,7 @@ def _run(job: dict[str, Any], say: Callable[..., None], log: _LogReader) -> tupl
         log.begin("Finding features", done, len(names))
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = group["camera_model"]
-        extraction = extraction_options(pycolmap, job, group)
-        pycolmap.extract_features(
-            database, images, image_names=group["names"], camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options=reader, extraction_options=extraction, device=pycolmap.Device.cpu,
-        )  # fmt: skip
+        extract(pycolmap, job, group, reader)
         done += len(group["names"])
     exhaustive = len(names) <= EXHAUSTIVE_UP_TO
     best = _matched_and_mapped(pycolmap, job, database, images, sparse, len(names), exhaustive, say, log)
@@ -112,20 +128,22 @@ def _matched_and_mapped(
         blocks = pycolmap.ExhaustivePairingOptions()
         blocks.block_size = 10  # a line of progress per block
         pycolmap.match_exhaustive(
-            database, matching_options=matching, pairing_options=blocks, device=pycolmap.Device.cpu
-        )
+            database, matching_options=matching, pairing_options=blocks,
+            verification_options=verification_options(pycolmap), device=pycolmap.Device.cpu,
+        )  # fmt: skip
     else:
         pairing = pycolmap.SequentialPairingOptions()
         pairing.overlap = 10
         pairing.quadratic_overlap = True  # also photos 16, 32, 64, ... further on: closes loops without a vocabulary
         pairing.loop_detection = False
         pycolmap.match_sequential(
-            database, matching_options=matching, pairing_options=pairing, device=pycolmap.Device.cpu
-        )
+            database, matching_options=matching, pairing_options=pairing,
+            verification_options=verification_options(pycolmap), device=pycolmap.Device.cpu,
+        )  # fmt: skip
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = 3
     options.random_seed = 0
-    options.num_threads = job["num_threads"]
+    options.num_threads = 1  # sums of several threads differ from run to run
     options.max_num_models = 10
     placed = [2]
     say("Placing photos", 0, count)

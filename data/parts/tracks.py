@@ -33,7 +33,7 @@ _ALL_PAIRS_UP_TO = 40  # photos; of more, each is compared with so many of its n
 _NEIGHBOURS = 20
 _MAX_FEATURES = 4096
 _ENOUGH_POINTS = 30  # that a photo sees, for its pose to be believed
-_VERSION = 2
+_VERSION = 3
 
 
 def adjusted(capture: Capture, context: Context) -> Capture:

@@ -23,7 +23,7 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
     """-> ("done", photos that see points, mean reprojection error in pixels)."""
     import numpy as np
 
-    from recon.data.parts.sfm_process import extraction_options, started
+    from recon.data.parts.sfm_process import extract, started, verification_options
 
     pycolmap = started()
     folder = Path(job["folder"])
@@ -34,10 +34,7 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "PINHOLE"
         reader.camera_params = ",".join(repr(float(p)) for p in group["intrinsics"])
-        extraction = extraction_options(pycolmap, job, group)
-        pycolmap.extract_features(database, images, image_names=group["names"], reader_options=reader,
-                                  camera_mode=pycolmap.CameraMode.SINGLE, extraction_options=extraction,
-                                  device=pycolmap.Device.cpu)  # fmt: skip
+        extract(pycolmap, job, group, reader)
         done += len(group["names"])
     log.begin("Matching photos")
     (folder / "pairs.txt").write_text("".join(f"{a} {b}\n" for a, b in job["pairs"]))
@@ -47,14 +44,14 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = str(folder / "pairs.txt")
     pycolmap.match_image_pairs(database, matching_options=matching, pairing_options=pairing,
-                               device=pycolmap.Device.cpu)
+                               verification_options=verification_options(pycolmap), device=pycolmap.Device.cpu)
     poses = {name: np.array(pose) for name, pose in job["poses"].items()}
     found: Any = None
     steps = len(_ROUNDS) + 1
     for number, (pixels, degrees, loss) in enumerate(_ROUNDS):
         say("Adjusting poses", number, steps)
         found = _adjusted(pycolmap, np, folder, database, images, poses, pixels * job["longest_side"], degrees,
-                          loss, job["num_threads"])
+                          loss)
         for image in found.images.values():
             if image.num_points3D:
                 poses[image.name][:3] = image.cam_from_world().inverse().matrix()
@@ -72,7 +69,7 @@ def run(job: dict[str, Any], say: Callable[..., None], log: Any) -> tuple[object
 
 
 def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path, poses: dict[str, Any], pixels: float,
-              degrees: float, loss: float, threads: int) -> Any:
+              degrees: float, loss: float) -> Any:
     """The reconstruction after one round: triangulated from ``poses`` (world_from_camera), then all of it adjusted;
     errors beyond ``loss`` pixels count by their size."""
     model = folder / "model"
@@ -91,7 +88,7 @@ def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path
     (model / "images.txt").write_text("\n".join(views) + "\n")
     (model / "points3D.txt").write_text("")
     options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = threads
+    options.num_threads = 1  # sums of several threads differ from run to run
     options.random_seed = 0
     for name in ("create_max_angle_error", "continue_max_angle_error", "re_max_angle_error"):
         setattr(options.triangulation, name, degrees)
@@ -100,7 +97,7 @@ def _adjusted(pycolmap: Any, np: Any, folder: Path, database: Path, images: Path
     options.mapper.filter_max_reproj_error = pixels
     scene = pycolmap.triangulate_points(pycolmap.Reconstruction(str(model)), str(database), str(images), str(model),
                                         clear_points=True, options=options)
-    _bundle_adjust(pycolmap, scene, loss, threads)
+    _bundle_adjust(pycolmap, scene, loss)
     return scene
 
 
@@ -149,17 +146,17 @@ def _adjusted_to_flat_ground(pycolmap: Any, np: Any, scene: Any, images: Path, t
                            image_id=k + 1), image.cam_from_world())  # fmt: skip
     for xyz, track in found:
         out.add_point3D(xyz, track, np.zeros(3, np.uint8))
-    _bundle_adjust(pycolmap, out, _ROUNDS[-1][2], threads)
+    _bundle_adjust(pycolmap, out, _ROUNDS[-1][2])
     return out
 
 
-def _bundle_adjust(pycolmap: Any, scene: Any, loss: float, threads: int) -> None:
+def _bundle_adjust(pycolmap: Any, scene: Any, loss: float) -> None:
     """Moves poses and points; errors beyond ``loss`` pixels count by their size."""
     adjustment = pycolmap.BundleAdjustmentOptions()
     adjustment.refine_focal_length = adjustment.refine_principal_point = adjustment.refine_extra_params = False
     adjustment.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
     adjustment.ceres.loss_function_scale = loss
-    adjustment.ceres.solver_options.num_threads = threads
+    adjustment.ceres.solver_options.num_threads = 1
     pycolmap.bundle_adjustment(scene, adjustment)
 
 

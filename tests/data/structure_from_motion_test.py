@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,10 @@ def test_poses_of_real_photos_equal_the_known_ones(
     monkeypatch.setattr(subprocess, "Popen", refuse)
     again = read(tmp_path, work_dir=work)
     assert torch.equal(again.centres, capture.centres)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    alone = read(tmp_path, work_dir=tmp_path / "one thread")
+    assert torch.equal(alone.centres, capture.centres)
 
 
 def write_video(path: Path, pictures: list[Image.Image]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def _errors(true: Capture, capture: Capture) -> tuple[float, float]:
     return math.degrees(2 * math.asin(float(chord.median()) / 8**0.5)), float(shift.median()) / true.radius
 
 
-def test_disturbed_poses_of_the_sample_come_back_and_are_kept(tmp_path: Path) -> None:
+def test_disturbed_poses_of_the_sample_come_back_and_are_kept(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(SAMPLE)
     some = [*whole.train[::2], whole.test[0]]
     true = replace(whole, views=tuple(some))
@@ -61,24 +63,27 @@ def test_disturbed_poses_of_the_sample_come_back_and_are_kept(tmp_path: Path) ->
     unreadable = replace(bad.views[5], source=_Damaged())
     bad = replace(bad, views=(*bad.views[:5], unreadable, *bad.views[6:]))
     stages: list[str] = []
-    good = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=tmp_path))
+    work = tmp_path / "work"
+    good = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=work))
     before, after = _errors(true, bad), _errors(true, good)
     assert after[0] < 0.2 * before[0]
     assert after[1] < 0.2 * before[1]
     assert {"Finding features", "Matching photos", "Adjusting poses"} <= set(stages)
     assert good.test[0].camera is bad.test[0].camera
     assert good.train[5].camera is bad.train[5].camera  # the fit says what is wrong with that photo
-    assert {p.name for p in next(tmp_path.iterdir()).iterdir()} == {"colmap.log", "done.json", "job.json", "pairs.txt",
-                                                                   "poses.txt"}
+    assert {p.name for p in next(work.iterdir()).iterdir()} == {"colmap.log", "done.json", "job.json", "pairs.txt",
+                                                               "poses.txt"}
     stages.clear()
-    again = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=tmp_path))
+    again = adjusted(bad, Context(progress=lambda stage, done, total: stages.append(stage), work_dir=work))
     assert torch.equal(_poses(again), _poses(good))
     assert not {"Finding features", "Adjusting poses"} & set(stages)
-    kept = next(tmp_path.iterdir()) / "poses.txt"
+    kept = next(work.iterdir()) / "poses.txt"
     kept.write_text(kept.read_text()[:1000])
     with pytest.raises(InputError, match="damaged and have been removed"):
-        adjusted(bad, Context(work_dir=tmp_path))
+        adjusted(bad, Context(work_dir=work))
     assert not kept.exists()
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert torch.equal(_poses(adjusted(bad, Context(work_dir=tmp_path / "one thread"))), _poses(good))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
