@@ -19,7 +19,6 @@ from recon.types import Capture
 
 _FILL = 0.95  # of the time is planned for: late is worse than early
 _LATER = 1.12  # steps of a fit cost this much more than those of its rehearsal: measured on fox and mold_gold_cape
-_PRIMITIVES_PER_STEP = 100  # more than that many are hardly moved before the fit ends
 _SAVING = 2.0  # seconds: checkpoint, scene file, comparison pictures
 _LOOK_EVERY = 20.0  # seconds between two looks at (up to eight) held-out views
 _REHEARSAL_SHARE = 0.06  # of the time: the rehearsal
@@ -32,7 +31,7 @@ _FEWEST_STEPS = 50
 def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 0) -> System:
     """``system`` with its steps (and what is counted in steps) set to fill ``seconds`` on this machine.
 
-    The resolution schedule follows in shares of the steps; where only few fit, the budget of primitives is smaller too.
+    The resolution schedule follows in shares of the steps.
     Raises InputError when not even a few steps fit.
     """
     begin = time.monotonic()
@@ -42,7 +41,7 @@ def plan_for_time(capture: Capture, system: System, seconds: float, seed: int = 
         shortest = (step * _FEWEST_STEPS + fixed + (time.monotonic() - begin)) * 1.2 + 1
         raise InputError(f"{seconds:.0f} s is too short here: a step takes about {step:.2f} s",
                          fix=f"Allow at least {shortest:.0f} s, or a smaller --resolution.")
-    return with_visits(with_steps(_within_budget(system, steps), steps), len(capture.train))
+    return with_visits(with_steps(system, steps), len(capture.train))
 
 
 def _steps_until(end: float, capture: Capture, system: System, seconds: float, seed: int) -> tuple[int, float, float]:
@@ -63,16 +62,6 @@ def _steps_until(end: float, capture: Capture, system: System, seconds: float, s
     if steps > photos:
         steps = (left - reading * photos) / step
     return int(min(steps, _MOST_STEPS)), step + reading, fixed
-
-
-def _within_budget(system: System, steps: int) -> System:
-    """``system`` with no more primitives than a fit of ``steps`` can make use of."""
-    most = _PRIMITIVES_PER_STEP * steps
-    strategies = {
-        name: replace(s, budget=min(s.budget, most)) if getattr(s, "budget", 0) else s
-        for name, s in system.strategies.items()
-    }
-    return replace(system, strategies=strategies)
 
 
 def with_steps(system: System, steps: int) -> System:
