@@ -16,12 +16,14 @@ from torch.nn.functional import normalize
 
 from recon.mesh.clean import part_sheets
 from recon.mesh.connect import face_parts
+from recon.ops.knn import nearest
 from recon.ops.raster import rasterize
 from recon.types import Camera, Mesh
 
 _CLOSE = 2.0  # a vertex is seen up to so many mean edges behind the surface of its pixel
 _BLUR = 30  # rounds of means over faces, some five faces wide, so that the border is not ragged
 _FAIR = 100  # rounds that smooth what is made up: steps of up to some ten faces go, and less than a face of a ball
+_CLEAR = 0.95  # colours are known where so much of the surroundings is seen; at the border they are poor
 _LEAST = 0.174  # cosine between a normal and the way to the camera: of 80 degrees
 _VIEWS = 2  # one photo alone does not say how far away something is
 
@@ -70,7 +72,7 @@ def drop_unseen(mesh: Mesh, cameras: Sequence[Camera], smallest: float = 0.003) 
 
 
 def smooth_unseen(mesh: Mesh, cameras: Sequence[Camera]) -> tuple[Mesh, float]:
-    """The mesh, what cameras do not see of it smoothed, and the share of the area that this is.
+    """The mesh, shape and colours of what cameras do not see of it smoothed, and the share of the area that this is.
 
     What is made up should look so: there a fit leaves the steps of its grids. What cameras see stays where it is. Means
     over neighbours would shrink it, so it is pushed back by the means of how far they moved (Vollmer, Mencl, Mueller,
@@ -89,9 +91,13 @@ def smooth_unseen(mesh: Mesh, cameras: Sequence[Camera]) -> tuple[Mesh, float]:
             rows = rows + loose * (_blurred(rows, faces, 1) - rows)
         return rows
 
-    x = mesh.vertices
+    x, colours = mesh.vertices, mesh.colours
     even = relaxed(x)
-    return replace(mesh, vertices=even + relaxed(x - even), normals=None), share
+    known = (seen > _CLEAR).nonzero().squeeze(1)
+    if colours is not None and len(known):  # a fit knows no colour where no photo shows one: that of the nearest place
+        near = known[nearest(x.contiguous(), x[known].contiguous())[1][:, 0].long()]
+        colours = relaxed(torch.where(seen[:, None] < 0.5, colours[near], colours))
+    return replace(mesh, vertices=even + relaxed(x - even), normals=None, colours=colours), share
 
 
 def _blurred(rows: Tensor, faces: Tensor, rounds: int) -> Tensor:

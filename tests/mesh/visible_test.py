@@ -81,6 +81,21 @@ def test_what_nobody_sees_is_smoothed() -> None:
     assert torch.equal(smooth_unseen(rough, [])[0].vertices, rough.vertices)
 
 
+def test_colours_that_nobody_sees_are_those_next_to_them() -> None:
+    mesh = ball()
+    red, blue = torch.tensor([1.0, 0.2, 0.1]), torch.tensor([0.1, 0.2, 1.0])
+    colours = torch.where(mesh.vertices[:, 1:2] > 0, red, blue)
+    far = mesh.vertices[:, 0] < 0.1
+    spoilt = torch.where(far[:, None], torch.rand(len(colours), 3, generator=torch.Generator().manual_seed(0)), colours)
+    found = smooth_unseen(replace(mesh, colours=spoilt), [camera([1.0, 0.0, 0.0])])[0].colours
+    assert found is not None
+    assert torch.equal(found[mesh.vertices[:, 0] > 0.25], colours[mesh.vertices[:, 0] > 0.25])
+    clear = far & (mesh.vertices[:, 1].abs() > 0.3) & (mesh.vertices[:, 0] < -0.1)
+    assert clear.any()
+    assert float((found - colours)[clear].abs().mean()) < 0.1
+    assert float((spoilt - colours)[clear].abs().mean()) > 0.25
+
+
 def test_outside_of_all_pictures_nothing_is_seen() -> None:
     mesh = ball()
     away = camera([1.0, 0.0, 0.0])
