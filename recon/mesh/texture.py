@@ -30,12 +30,12 @@ class Baking:
     """How colours are baked.
 
     size         texels along a side
-    sharpness    power of the weights: 1 blends everything, many takes the best picture alone
+    sharpness    power of the weights: many takes the best picture alone
     tolerance    share of the depth by which a point may lie behind the mesh and still be seen
     """
 
     size: int = 2048
-    sharpness: float = 4.0
+    sharpness: float = 1.0
     tolerance: float = 0.005
 
 

@@ -32,7 +32,7 @@ class TextureFit:
 
     steps: int = 4
     # pixels that the baked colour of a texel counts for
-    keep: float = 0.05
+    keep: float = 1.0
 
 
 def fit_texture(mesh: Mesh, views: Views, settings: TextureFit | None = None) -> Mesh:
