@@ -111,16 +111,18 @@ def _leaves(origin: Tensor, direction: Tensor, capture: Capture) -> Tensor:
 
 def _in_front_of_cameras(capture: Capture, distance: float, count: int,
                          generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random points along the rays of random pixels, most of them near the focus of the cameras, in photo colours."""
+    """Random points along the rays of random pixels, most of them near the focus of the cameras.
+
+    Grey: in the colours of those pixels they explain a photo at any depth, and haze stays before its camera.
+    """
     views = _some_views(capture)
     pick = torch.randint(len(views), (count,), generator=generator)
     uv = torch.rand(count, 2, generator=generator, dtype=torch.float64)
     depth = distance * torch.exp(torch.randn(count, generator=generator, dtype=torch.float64) * 0.5)
-    positions, colours = torch.empty(count, 3), torch.empty(count, 3)
+    positions = torch.empty(count, 3)
     for i, view in enumerate(views):
         rows = (pick == i).nonzero().squeeze(1)
         at = uv[rows] * torch.tensor(view.camera.size, dtype=torch.float64)
         origin, direction = view.camera.rays(at)
         positions[rows] = (origin + direction * depth[rows, None]).float()
-        colours[rows] = view.photo().rgb[:, at[:, 1].long(), at[:, 0].long()].T.float() / 255.0
-    return positions, colours
+    return positions, torch.full((count, 3), 0.5)
