@@ -34,13 +34,13 @@ def write(folder: RunFolder, job: FitJob, finished: Finished, evaluated: Evaluat
     if poses is not None:
         folder.write_cameras(capture)
         job.reporter.line("Poses", poses.words())
-    more: dict[str, Any] = {} if poses is None else {"poses": poses.summary()}
+    found = metrics(finished, evaluated, sh_degree) | ({} if poses is None else {"poses": poses.summary()})
+    folder.write_metrics(found)
     if poses is not None and capture.test and not job.stopped:
         own = own_pose_scores(job, capture)
-        more["own_pose"] = own
+        folder.write_metrics(found | {"own_pose": own})
         job.reporter.line("Held out", f"each camera refined on its own photo: PSNR {own['psnr']:.1f} · "
                                       f"SSIM {own['ssim']:.2f}")
-    folder.write_metrics(metrics(finished, evaluated, sh_degree) | more)
     if not job.stopped:
         compare(folder.compare, capture, field, job.system, evaluated.views if evaluated else {},
                 keep_going=lambda: not job.stopped)
