@@ -1,4 +1,4 @@
-"""Measures one training step phase by phase, a frame, and how cost grows, on the Gaussians of a run.
+"""Measures one training step phase by phase, and a frame, on the Gaussians of a run.
 
 Times are medians of repeated calls in one process. Machines differ and drift: compare ratios of one run, not times.
 """
@@ -122,36 +122,3 @@ def frame_ms(rows: list[Tensor], camera: Camera, settings: Projection) -> float:
     background = torch.zeros(3)
     with torch.no_grad():
         return median_ms(lambda: composite(_project(rows, camera, settings), camera.width, camera.height, background))
-
-
-def scaling(g: Gaussians, camera: Camera, settings: Projection) -> list[dict[str, float]]:
-    """Step time over a sweep of pixels (x16) and Gaussians (x50), with the pairs of pixel and visited lane."""
-    out = []
-    for count in (2_000, 10_000, 30_000, 100_000):
-        for factor in (0.5, 1.0, 2.0):
-            sized = camera.scaled(max(round(camera.width * factor), 16), max(round(camera.height * factor), 16))
-            rows = rows_of(g, count)
-            work, ms = work_of(rows, sized, settings), step_ms(rows, sized, settings)["whole step"]
-            out.append({"gaussians": count, "pixels": work.pixels, "pairs": work.pixels * work.lanes_per_pixel,
-                        "ms": ms})
-    return out
-
-
-COSTS = ("pixels", "gaussians", "pairs")  # what a step's time is a sum of
-
-
-def cost_of(points: list[dict[str, float]]) -> tuple[dict[str, float], list[float]]:
-    """Nanoseconds per pixel, Gaussian and pair that explain a sweep best, and measured over explained time of each
-    point: all near 1 where a step costs in proportion to its work. Relative errors count, so small steps do too."""
-    time_ns = torch.tensor([p["ms"] * 1e6 for p in points], dtype=torch.float64)
-    work = torch.tensor([[p[name] for name in COSTS] for p in points], dtype=torch.float64)
-    used = list(range(len(COSTS)))
-    while True:  # a cost below zero explains nothing: without it
-        scaled = work[:, used] / time_ns[:, None]
-        cost = torch.linalg.lstsq(scaled, torch.ones(len(points), 1, dtype=torch.float64)).solution[:, 0]
-        if bool((cost >= 0).all()) or len(used) == 1:
-            break
-        del used[int(cost.argmin())]
-    explained = work[:, used] @ cost
-    found = {COSTS[k]: float(c) for k, c in zip(used, cost)}
-    return {name: found.get(name, 0.0) for name in COSTS}, (time_ns / explained).tolist()

@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
 
         return _bench_gpu.run(argv[1:])
     arguments = command_line.parse(Arguments, argv, prog="recon bench")
-    from recon.app import benchmark, machine, sizes
+    from recon.app import benchmark, machine, scaling, sizes
     from recon.app.api import load
     from recon.app.peer import race
     from recon.ops.splat import Projection
@@ -102,9 +102,12 @@ def run(argv: Sequence[str]) -> int:
         against = race(arguments.peer, lambda: benchmark.step_ms(rows, camera, settings)["whole step"])
         result["peer"] = {**asdict(against), "ratio": against.ratio}
     if arguments.scaling:
-        points = benchmark.scaling(gaussians, camera, settings)
-        cost, ratios = benchmark.cost_of(points)
+        points = scaling.sweep(gaussians, camera, settings)
+        cost, ratios = scaling.cost_of(points)
         result["scaling"] = {"points": points, "ns_per": cost, "measured_over_explained": ratios}
+        points = scaling.covering_sweep(gaussians, camera, settings)
+        mean, ratios = scaling.flatness(points)
+        result["covering"] = {"points": points, "ns_per_pair": mean, "each_over_mean": ratios}
     if arguments.json:
         print(json.dumps(result, indent=1))
         return 0
@@ -147,12 +150,22 @@ def _print(result: dict[str, Any], baseline: dict[str, Any] | None) -> None:
               f"{result['peer']['ratio']:.1f} times ours in the same run: {result['peer']['command']}")
     if "scaling" in result:
         _print_scaling(**result["scaling"])
+        _print_covering(**result["covering"])
 
 
 def _print_scaling(points: list[dict[str, float]], ns_per: dict[str, float],
                    measured_over_explained: list[float]) -> None:
     print("a step costs " + " + ".join(f"{value:.3g} ns per {name.rstrip('s')}" for name, value in ns_per.items())
           + " (pair: a pixel and a lane that a Gaussian visits there)")
-    for p, ratio in zip(points, measured_over_explained, strict=True):
+    _print_points(points, measured_over_explained)
+
+
+def _print_covering(points: list[dict[str, float]], ns_per_pair: float, each_over_mean: list[float]) -> None:
+    print(f"with Gaussians that cover hundreds of pixels each, nearly transparent: {ns_per_pair:.3g} ns per pair")
+    _print_points(points, each_over_mean)
+
+
+def _print_points(points: list[dict[str, float]], ratios: list[float]) -> None:
+    for p, ratio in zip(points, ratios, strict=True):
         print(f"{p['gaussians']:>9,} Gaussians {p['pixels']:>9,} pixels {p['pairs'] / 1e6:>7.1f} M pairs "
               f"{p['ms']:>8.2f} ms, {ratio:.2f} of that")
