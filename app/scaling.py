@@ -31,7 +31,7 @@ def sweep(g: Gaussians, camera: Camera, settings: Projection) -> list[dict[str, 
 
 
 def covering_sweep(g: Gaussians, camera: Camera, settings: Projection) -> list[dict[str, float]]:
-    """The same with Gaussians enlarged so that each covers hundreds of pixels; 50 times as many lie 3.7 times deeper."""
+    """The same with Gaussians enlarged to cover hundreds of pixels each; 50 times as many lie 3.7 times deeper."""
     out = []
     for count in COVERING_COUNTS:
         lanes = COVERING_LANES * (count / COVERING_COUNTS[0]) ** (1 / 3)
