@@ -235,6 +235,9 @@ class FitJob:
         kernels = f"CPU ({machine.isa()}, {self.threads} thread{'s' if self.threads > 1 else ''})"
         if self.device.type == "cuda":
             kernels = f"GPU ({machine.gpu_name()})"
+        unused = machine.unused_gpu(self.system, self.device, self.request.device)
+        if unused is not None:
+            self.reporter.warn(unused)
         seconds = self.request.time
         timing = f"{until or self.system.steps:,} steps" + (f" in {sizes.format_about(seconds)}" if seconds else "")
         self.reporter.line("Method", f"{self.method} · preset {self.preset} · {timing} · seed {self.seed} · {kernels}, "

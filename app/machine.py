@@ -138,5 +138,22 @@ def device_for(system: System, wanted: str | None) -> torch.device:
     return torch.device("cuda")
 
 
+def unused_gpu(system: System, device: torch.device, wanted: str | None) -> str | None:
+    """Of a GPU that is there and that a fit on ``device`` does not use: why; None where "cpu" was wanted."""
+    import torch
+
+    from recon.fit.loop import refuse_what_is_not_on_cuda
+    from recon.ops import cuda
+
+    if device.type == "cuda" or wanted == "cpu" or not torch.cuda.is_available():
+        return None
+    why = (cuda.problem() or "").partition(";")[0]
+    try:
+        refuse_what_is_not_on_cuda(system)
+    except InputError as error:
+        why = why or error.what
+    return f"{gpu_name()} is not used: {why}; `recon doctor` says what to do"
+
+
 def is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

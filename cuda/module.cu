@@ -1,5 +1,7 @@
 // The CUDA module: every driver compiled for a list of architectures, chosen by CUDA itself when it is loaded. The same
 // file makes the executor's module for tests.
+#include <nanobind/stl/string.h>
+
 #include "core/arrays_cuda.h"
 
 void bind_splat_cuda(nanobind::module_& m);
@@ -14,7 +16,20 @@ void bind_sdf_cuda(nanobind::module_& m);
 void bind_knn_cuda(nanobind::module_& m);
 void bind_tsdf_cuda(nanobind::module_& m);
 
-#if !defined(__CUDACC__)
+#if defined(__CUDACC__)
+namespace recon::gpu {
+__global__ void probe_kernel() {}
+
+// Why kernels of this file cannot run on the current GPU, in CUDA's words, or nothing: a driver older than the CUDA they
+// were compiled with, or a GPU that is not among their architectures.
+std::string problem() {
+  cudaFuncAttributes found;
+  const cudaError_t error = cudaFuncGetAttributes(&found, probe_kernel);
+  cudaGetLastError();  // known now; the next launch need not report it
+  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+}  // namespace recon::gpu
+#else
 void bind_executor(nanobind::module_& m);
 #endif
 
@@ -34,6 +49,8 @@ NB_MODULE(RECON_MODULE, m) {
   bind_tsdf_cuda(m);
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
+  m.attr("version") = CUDART_VERSION;  // as 13000 for 13.0
+  m.def("problem", &recon::gpu::problem);
 #else
   m.attr("device") = "executor";
   bind_executor(m);

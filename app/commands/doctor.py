@@ -23,7 +23,7 @@ _PACKAGES = {
 _OPTIONAL = {
     "pillow_heif": ("HEIC photos", "pip install 'recon-scene[heic]'"),
     "lpips": ("LPIPS in metrics.json, with AlexNet's weights in torch's hub folder", "pip install lpips torchvision"),
-    "gsplat": ("for GPUs where there is no nvcc, and comparisons", "pip install gsplat"),
+    "gsplat": ("for comparisons; a wheel with its kernels also for GPUs where there is no nvcc", "pip install gsplat"),
 }
 
 
@@ -92,15 +92,20 @@ def _gpu() -> None:
 
     from recon.ops import cuda
 
-    problem = cuda.problem()
+    problem, name = cuda.problem(), torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
     if problem is None:
         names = cuda.backends()
-        whose = "" if names == ("recon",) else (
-            f"; by {' and '.join(names)}, for want of our own kernels (put nvcc on PATH and install Recon again)")
         used = {"gsplat": "Gaussians", "nerfacc": "volumes", "recon": "Gaussians and volumes"}
         what = " and ".join(used[n] for n in names if n in used)
-        _row("GPU", f"{torch.cuda.get_device_name(0)}, used by fits of {what} (--device cpu: not){whose}")
-    elif torch.cuda.is_available() or shutil.which("nvidia-smi"):
-        _row("GPU", f"not used: {problem}")
+        whose = "" if names == ("recon",) else f"; by {' and '.join(names)}"
+        _row("GPU", f"{name}, used by fits of {what} (--device cpu: not){whose}")
+        if names != ("recon",):
+            problem = cuda.missing() or "Recon's own kernels are left out by RECON_CUDA_BACKEND"
+    elif name or shutil.which("nvidia-smi"):
+        _row("GPU", f"{name or 'there is one'}, not used: fits run on the processor")
     else:
         _row("GPU", "none found, none needed")
+        return
+    for part in (problem or "").split("; "):
+        if part:
+            _row("", part[0].upper() + part[1:])

@@ -32,7 +32,7 @@ def refuse_what_is_not_on_cuda(system: System) -> None:
     found = cuda.backends()
     if found and not set(found) & set(able):
         raise InputError(f"{renderer} has no kernels in {' and '.join(found)}, in the place of Recon's own",
-                         fix=f"Put nvcc on PATH and install Recon again. {fix}")
+                         fix=f"`recon doctor` says how to get Recon's own. {fix}")
     if getattr(system.optimizer, "second_order", False) and (
             not getattr(system.renderer, "linear_on_cuda", False) or found not in ((), ("recon",))):
         raise InputError(f"{type(system.optimizer).__name__} has no CUDA kernels for {renderer} here", fix=fix)

@@ -31,13 +31,40 @@ def problem() -> str | None:
     if not torch.cuda.is_available():
         return "PyTorch finds no NVIDIA GPU; look at nvidia-smi, and at the driver's version"
     if backend() is None:
-        return ("Recon was installed without its CUDA kernels; put nvcc on PATH (CUDA toolkit, or pip install "
-                "nvidia-cuda-nvcc) and install Recon again, or install gsplat (Gaussians: pip install gsplat) or "
-                "nerfacc (volumes: a wheel with its kernels), which are slower")
+        why = missing()
+        if why is None:
+            return f"RECON_CUDA_BACKEND={os.environ['RECON_CUDA_BACKEND']} names nothing that is here; leave it out"
+        return f"{why}; {_OTHERWISE}"
     return None
 
 
-_OTHERS = {"gsplat": "gsplat", "nerfacc": "nerfacc.csrc", "tinycudann": "tinycudann"}  # and where their kernels are
+BUILD = ("install nvcc (the CUDA toolkit, or pip install nvidia-cuda-nvcc nvidia-cuda-cccl), then Recon again from "
+         "its sources: RECON_CUDA=ON pip install --force-reinstall --no-deps . (ON: it says why where that fails)")
+_OTHERWISE = ("or install gsplat (for Gaussians) or nerfacc (for volumes), which are slower: wheels with their kernels, "
+              "from their own pages, since those on PyPI have none")
+
+
+def missing() -> str | None:
+    """Why Recon's own kernels are not used and what to do about it, or None where they are."""
+    found = module()
+    if found is None:
+        return f"Recon was installed without its CUDA kernels; {BUILD}"
+    why = refusal()
+    if why is None:
+        return None
+    version = getattr(found, "version", 0)
+    return (f"Recon's CUDA kernels, built with CUDA {version // 1000}.{version % 1000 // 10}, do not run here ({why}); "
+            "update the driver, or install Recon again with an nvcc that this driver and GPU support")
+
+
+@lru_cache(maxsize=1)
+def refusal() -> str | None:
+    """What CUDA has against running the compiled kernels on the current GPU; None where they run or are not there."""
+    ask: Callable[[], str] | None = getattr(module(), "problem", None)
+    return (ask() or None) if ask is not None else None
+
+
+_OTHERS = {"gsplat": "gsplat.csrc", "nerfacc": "nerfacc.csrc", "tinycudann": "tinycudann"}  # where kernels are
 
 
 def backends() -> tuple[str, ...]:
@@ -47,7 +74,7 @@ def backends() -> tuple[str, ...]:
     RECON_CUDA_BACKEND chooses by name; several are divided by commas.
     """
     wanted = [n.strip() for n in os.environ.get("RECON_CUDA_BACKEND", "").split(",") if n.strip()]
-    if module() is not None and (not wanted or "recon" in wanted):
+    if module() is not None and refusal() is None and (not wanted or "recon" in wanted):
         return ("recon",)
     found = tuple(n for n in _OTHERS if (not wanted or n in wanted) and _installed(_OTHERS[n]))
     return () if found == ("tinycudann",) else found  # it looks up grids and draws nothing
@@ -153,4 +180,25 @@ def kernels_for(tensor: Tensor) -> Any | None:
     names = backends()
     if not names:
         raise CudaMissing(f"cannot work on {tensor.device}: {problem()}")
-    return module() if names == ("recon",) else _substitutes(names)
+    if names != ("recon",):
+        return _substitutes(names)
+    return module() if tensor.device.index == torch.cuda.current_device() else Guarded(module(), tensor.device)
+
+
+class Guarded:
+    """The kernels as they are called for tensors of a GPU that is not torch's current one: CUDA launches on the current
+    device, and where that is another, neither the stream nor the memory belongs to it."""
+
+    def __init__(self, kernels: Any, device: torch.device) -> None:
+        self._kernels, self._device = kernels, device
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._kernels, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any) -> Any:
+            with torch.cuda.device(self._device):
+                return found(*arguments)
+
+        return call

@@ -33,7 +33,7 @@ class Substitutes:
         from recon.ops.cuda import CudaMissing
 
         if self._gsplat is None:
-            raise CudaMissing("splatting on a GPU needs Recon's own kernels or gsplat: pip install gsplat")
+            raise CudaMissing("splatting on a GPU needs Recon's own kernels or gsplat with its: recon doctor says more")
         return GsplatKernels(self._gsplat)
 
     def adam(self, param: Tensor, grad: Tensor, m: Tensor, v: Tensor, rate: float, row_rates: Tensor, step: int,
@@ -78,5 +78,5 @@ class Substitutes:
             raise AttributeError(name)
         if self._volumes is not None and hasattr(self._volumes, name):
             return getattr(self._volumes, name)
-        raise CudaMissing(f"{name}: there is no such kernel but Recon's own; put nvcc on PATH and install Recon again"
-                          + ("" if self._volumes is not None else ", or install nerfacc for volumes"))
+        raise CudaMissing(f"{name}: only Recon's own kernels have it, which are not used here: recon doctor says why"
+                          + ("" if self._volumes is not None else "; or install nerfacc for volumes"))

@@ -181,7 +181,7 @@ def test_back_ends_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(cuda.CudaMissing, match="install nerfacc"):
         MarchKernels(Substitutes()).march_distances(torch.zeros(2, 2, 2, dtype=torch.uint8))
-    with pytest.raises(cuda.CudaMissing, match="pip install gsplat"):
+    with pytest.raises(cuda.CudaMissing, match="recon doctor"):
         _ = Substitutes().splat
     with pytest.raises(cuda.CudaMissing, match="Recon's own"):
         Substitutes(None, SimpleNamespace()).flexicubes_forward()
