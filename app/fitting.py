@@ -24,6 +24,7 @@ from recon.app.scenes import (
     scene_words,
     split_words,
     with_adjusted_poses,
+    with_points,
     with_start,
     working_size,
 )
@@ -31,7 +32,7 @@ from recon.errors import BudgetError, InputError
 
 if TYPE_CHECKING:
     from recon.fit.events import Event, Finished
-    from recon.fit.system import PoseRefinement, System
+    from recon.fit.system import System
     from recon.types import Capture
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
@@ -145,7 +146,7 @@ class FitJob:
             raise InputError(f"--start: {self.method} does not begin with a mesh",
                              fix="Leave it out, or choose a method that refines a mesh: recon methods")
         self.device = machine.device_for(system, request.device)
-        self.capture = self._read(request.out.parent if request.out else Path("runs"), system.pose_refinement)
+        self.capture = self._read(request.out.parent if request.out else Path("runs"), system)
         if self.adjusted:
             system = dataclasses.replace(system, pose_refinement=system.pose_refinement.after_tracks())
         if request.time is not None:
@@ -193,7 +194,7 @@ class FitJob:
             raise InputError(f"this run is finished: {done['steps']:,} of {until:,} steps", file=path,
                              fix=f"Go on for longer: recon fit --resume {path} --steps {2 * done['steps']}")
         self._lock = folder.lock()
-        self.capture = self._read(path.parent, self.system.pose_refinement)
+        self.capture = self._read(path.parent, self.system)
         if request.steps is not None:  # the plan (decay of rates, structure changes) stays: only the end moves
             folder.write_config(config | {"fit": (config.get("fit") or {}) | {"until": check_steps(request.steps)}})
         self._make_fit(resume=True, until=until)
@@ -213,16 +214,17 @@ class FitJob:
         self.adjusted = False  # whether poses were adjusted to features
         machine.use_threads(self.threads)
 
-    def _read(self, runs: Path, refinement: PoseRefinement) -> Capture:
+    def _read(self, runs: Path, system: System) -> Capture:
         """The capture at working resolution, with a line for each thing a person should know about it."""
-        request, report = self.request, self.reporter
+        request, report, refinement = self.request, self.reporter, system.pose_refinement
         found = read_scene(str(request.scene), request.format, request.holdout, request.poses, runs, report)
         if refinement.enabled and refinement.tracks:
             adjusted = with_adjusted_poses(found, runs, report)
             self.adjusted, found = adjusted is not found, adjusted
         wanted = request.resolution
         self.size = wanted if isinstance(wanted, tuple) else working_size(found, wanted, machine.cores())
-        small = with_start(at_working_size(found, self.size, self.memory, runs, report), request.start)
+        small = with_points(at_working_size(found, self.size, self.memory, runs, report), system, report)
+        small = with_start(small, request.start)
         report.line("Photos", f"{len(found.views)} found ({found.format}){split_words(small)}")
         for warning in small.warnings:
             report.warn(warning)

@@ -15,6 +15,7 @@ from recon.app.reporters import QuietReporter, Reporter
 from recon.errors import InputError
 
 if TYPE_CHECKING:
+    from recon.fit.system import System
     from recon.types import Capture
 
 PHOTO_SHARE = 0.4  # of the memory budget, for decoded photos; the rest is for torch, the scene and its gradients
@@ -66,6 +67,16 @@ def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Pa
 
     kept = None if run_folder.is_run(found.root) else _work_dir(found.root.absolute(), runs) / "pixels"
     return data.prepare(found, size=size, memory=int(PHOTO_SHARE * memory), progress=_progress(report), cache_dir=kept)
+
+
+def with_points(small: Capture, system: System, report: Reporter) -> Capture:
+    """The capture with points found in its photos, where it came without and has nothing better to start from."""
+    if small.format == "run" or small.surface is not None:
+        return small
+    from recon.fields.parts.plane_sweep import with_swept_points
+    from recon.fit.photos import uses_mask
+
+    return with_swept_points(small, uses_mask(small, system), _progress(report))
 
 
 def with_start(capture: Capture, path: str | None) -> Capture:
@@ -138,6 +149,7 @@ def scene_words(found: Capture, small: Capture, cores: int) -> str:
         text += f" → {usual_after[0]}x{usual_after[1]}"
         text += f" for this machine ({cores} core{'s' if cores > 1 else ''})" if cores else ""
     points = f"{len(small.points):,} points" if small.points is not None and len(small.points) else "no points"
+    points += " found in the photos" if small.points is not None and found.points is None else ""
     return f"{text}; {points}"
 
 

@@ -23,7 +23,9 @@ import recon.data as data
 from recon.app import catalogue, machine
 from recon.configs import gaussians
 from recon.fields.parts import initial_points
+from recon.fields.parts.plane_sweep import with_swept_points
 from recon.fit.loop import Fit
+from recon.fit.photos import uses_mask
 from recon.fit.plan import with_steps, with_visits
 from recon.fit.system import Dropout, Resolution, System
 from recon.ops.knn import nearest_squared
@@ -92,6 +94,7 @@ IDEAS = {
     "far points": Without(patched={"recon.fields.parts.initial_points._behind": nothing}),
     "hull": Without(patched={"recon.fields.parts.initial_points.visual_hull": nothing}),
     "in front": Without(patched={"recon.fields.parts.initial_points._in_front_of_cameras": in_a_cube}),
+    "sweeps": Without(patched={"recon.fields.parts.plane_sweep._FEWEST_VIEWS": 1_000_000}),
     "bounded size": Without(patched={"recon.fields.gaussians._spacing": spacing}),
 }
 
@@ -124,7 +127,7 @@ def main() -> None:
             for target, value in idea.patched.items():
                 stack.enter_context(patch(target, value))
             begin = time.process_time()
-            fit = Fit(capture, system, seed=args.seed)
+            fit = Fit(with_swept_points(capture, uses_mask(capture, system)), system, seed=args.seed)
             while fit.step < system.steps:
                 fit.advance()
         seconds, scores = time.process_time() - begin, fit.evaluate()
