@@ -20,11 +20,15 @@ void bind_tsdf_cuda(nanobind::module_& m);
 namespace recon::gpu {
 __global__ void probe_kernel() {}
 
-// Why kernels of this file cannot run on the current GPU, in CUDA's words, or nothing: a driver older than the CUDA they
-// were compiled with, or a GPU that is not among their architectures.
-std::string problem() {
+// Why kernels of this module cannot run on a GPU, in CUDA's words, or nothing: a driver older than the CUDA they were
+// compiled with, or a GPU that is not among their architectures.
+std::string problem(int device) {
+  int current = device;
   cudaFuncAttributes found;
-  const cudaError_t error = cudaFuncGetAttributes(&found, probe_kernel);
+  cudaError_t error = cudaGetDevice(&current);
+  if (error == cudaSuccess) error = cudaSetDevice(device);
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&found, probe_kernel);
+  if (current != device) cudaSetDevice(current);
   cudaGetLastError();  // known now; the next launch need not report it
   return error == cudaSuccess ? "" : cudaGetErrorString(error);
 }
@@ -50,7 +54,7 @@ NB_MODULE(RECON_MODULE, m) {
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
   m.attr("version") = CUDART_VERSION;  // as 13000 for 13.0
-  m.def("problem", &recon::gpu::problem);
+  m.def("problem", &recon::gpu::problem, nanobind::arg("device"));
 #else
   m.attr("device") = "executor";
   bind_executor(m);

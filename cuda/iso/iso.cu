@@ -111,6 +111,15 @@ struct gamma_source {
   __device__ float value(const part& p, int) const { return p.g; }
 };
 
+// A cube's gradient in shared memory: in registers there is no room for it. Its words are odd in number, so that the
+// threads of a warp, which all use the same member, use different banks.
+struct gradient_memory {
+  struct {
+    cube<float> g;
+    float unused;
+  } of[kThreads];
+};
+
 // A thread per cube that has vertices, at the first of them: shares [vertices][8 corners][4], first [cubes].
 __global__ void __launch_bounds__(kThreads)
     cube_gradients_kernel(Flexible<float> m, const float* g_vertices, const float* g_deviation, float* shares,
@@ -120,7 +129,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t at = m.cube[begin];
   if (at < 0) return;
   if (begin > 0 && m.cube[begin - 1] == at) return;
-  cube<float> c, g{};
+  cube<float> c, &g = block_shared<gradient_memory>().of[threadIdx.x].g;
+  g = {};
   iso::load_cube(m, at, c, use_weights{});
   for (int64_t i = begin; i < m.vertices && m.cube[i] == at; ++i)
     iso::dual_vertex_backward(c, m.members[i], g_vertices + 3 * i, g_deviation ? g_deviation[i] : 0.0f, g);

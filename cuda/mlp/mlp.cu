@@ -20,7 +20,7 @@ struct product_memory {
 
 // store(m, n, sum over k in [begin, end) of a(m, k) b(k, n)) for m < M, n < N. blockIdx: tiles along N, M, parts of K.
 template <class A, class B, class Store>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)  // no fewer registers for the sake of a fifth block: they would spill
     product_kernel(int64_t M, int N, int64_t K, int64_t part, A a, B b, Store store) {
   product_memory& memory = block_shared<product_memory>();
   const int thread = int(threadIdx.x), tx = thread % kSide, ty = thread / kSide;

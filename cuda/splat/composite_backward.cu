@@ -53,8 +53,6 @@ __device__ void sum_pixels(const backward_memory<CH>& memory, int bucket, int pi
   const int lane = lane_of(threadIdx.x);
   entry e{};
   if (mine) e = memory.batch[bucket * kWarp + lane];
-  constexpr float kConic = float(2 * kLn2), kCross = float(kLn2);  // back from base 2
-  const float A = kConic * e.shape.A2, B = kCross * e.shape.B2, C = kConic * e.shape.C2;
   float T = 0, rest = 0;
   for (int s = 0; s < pixels + kWarp - 1; ++s) {
     T = __shfl_up_sync(kAllLanes, T, 1);
@@ -81,10 +79,12 @@ __device__ void sum_pixels(const backward_memory<CH>& memory, int bucket, int pi
     sum[5] = fma(gy, dy, sum[5]);
     for (int c = 0; c < CH; ++c) sum[6 + c] = fma(weight, memory.g[c][pixel], sum[6 + c]);
     if (ABS) {
-      sum[10] += abs(fma(A, gx, B * gy));
-      sum[11] += abs(fma(B, gx, C * gy));
+      sum[10] += abs(fma(e.shape.A2, gx + gx, e.shape.B2 * gy));
+      sum[11] += abs(fma(e.shape.B2, gx, e.shape.C2 * (gy + gy)));
     }
   }
+  if (ABS)  // back from base 2
+    for (int j = 10; j < 12; ++j) sum[j] *= float(kLn2);
 }
 
 template <int CH, bool ABS, bool FIXED_ORDER>

@@ -40,8 +40,8 @@ def problem() -> str | None:
 
 BUILD = ("install nvcc (the CUDA toolkit, or pip install nvidia-cuda-nvcc nvidia-cuda-cccl), then Recon again from "
          "its sources: RECON_CUDA=ON pip install --force-reinstall --no-deps . (ON: it says why where that fails)")
-_OTHERWISE = ("or install gsplat (for Gaussians) or nerfacc (for volumes), which are slower: wheels with their kernels, "
-              "from their own pages, since those on PyPI have none")
+_OTHERWISE = ("or install gsplat (for Gaussians) or nerfacc (for volumes), which are slower: wheels with their "
+              "kernels, from their own pages, since those on PyPI have none")
 
 
 def missing() -> str | None:
@@ -59,9 +59,9 @@ def missing() -> str | None:
 
 @lru_cache(maxsize=1)
 def refusal() -> str | None:
-    """What CUDA has against running the compiled kernels on the current GPU; None where they run or are not there."""
-    ask: Callable[[], str] | None = getattr(module(), "problem", None)
-    return (ask() or None) if ask is not None else None
+    """What CUDA has against running the compiled kernels on the first GPU; None where they run or are not there."""
+    ask: Callable[[int], str] | None = getattr(module(), "problem", None)
+    return (ask(0) or None) if ask is not None else None
 
 
 _OTHERS = {"gsplat": "gsplat.csrc", "nerfacc": "nerfacc.csrc", "tinycudann": "tinycudann"}  # where kernels are
@@ -135,6 +135,11 @@ def start_copy(tensor: Tensor) -> Callable[[], float]:
     """``to_host`` of a single number."""
     read = to_host(tensor.detach().clone() if tensor.device.type == "cpu" else tensor)
     return lambda: float(read())
+
+
+def number(scalar: Tensor) -> float | Tensor:
+    """A scalar of the processor as a float; one on a GPU stays there, in double precision, and nobody waits for it."""
+    return float(scalar) if scalar.device.type == "cpu" else scalar.detach().double()
 
 
 class Late:

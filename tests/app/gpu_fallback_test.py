@@ -98,7 +98,7 @@ def test_another_package_with_kernels_is_used_and_named(install: Install, name: 
 def test_kernels_that_do_not_run_here_are_not_used(install: Install, monkeypatch: pytest.MonkeyPatch,
                                                    capsys: pytest.CaptureFixture[str]) -> None:
     words = "CUDA driver version is insufficient for CUDA runtime version"
-    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda: words, version=13000))
+    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda device: words, version=13000))
     install("nerfacc")
     install("gsplat")
     assert _devices() == ("cpu", "cpu")
@@ -111,14 +111,14 @@ def test_kernels_that_do_not_run_here_are_not_used(install: Install, monkeypatch
     assert _devices() == ("cuda", "cpu")
     assert words in _said(capsys)
     cuda.refusal.cache_clear()
-    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda: "", version=13000))
+    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda device: "", version=13000))
     assert cuda.backends() == ("recon",)
     assert _said(capsys) == "GPU NVIDIA H200, used by fits of Gaussians and volumes (--device cpu: not)"
 
 
 def test_a_name_that_is_not_installed_is_said(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("gsplat")
-    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda: ""))
+    monkeypatch.setattr(cuda, "module", lambda: SimpleNamespace(problem=lambda device: ""))
     monkeypatch.setenv("RECON_CUDA_BACKEND", "gsplat")
     assert "RECON_CUDA_BACKEND=gsplat" in str(cuda.problem())
 
