@@ -145,8 +145,9 @@ class Loss(Protocol):
 class Curved(Protocol):
     """A loss that second-order optimizers can use: near a picture it is bounded by a sum of weighted squares."""
 
-    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
-        """rgb [3, height, width] -> loss, its gradient by rgb, and weights W >= 0, both of that shape.
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float | Tensor, Tensor, Tensor]:
+        """rgb [3, height, width] -> loss (on a GPU a scalar there), its gradient by rgb, and weights W >= 0, both of
+        that shape.
 
         loss + gradient . d + d . W d / 2 is the model of the loss at rgb + d, before weighting.
         """

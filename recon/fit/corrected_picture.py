@@ -30,7 +30,8 @@ class CorrectedPicture:
     def __init__(self, source: Linear, colours: Tensor) -> None:
         self.source, self.colours = source, colours.detach().clone()
         self.matrix = self.colours[:, :3].contiguous()
-        self._mixes = not torch.equal(self.matrix, torch.diag(self.matrix.diagonal()))
+        on_gpu = self.matrix.device.type == "cuda"  # where nobody looks, which would be waiting
+        self._mixes = on_gpu or not torch.equal(self.matrix, torch.diag(self.matrix.diagonal()))
         self.picture = corrected(source.picture, self.colours)
 
     @property

@@ -77,7 +77,7 @@ class ExposureBlock:
     def solve(self, added: Tensor, r: Tensor) -> Tensor:
         """(blocks + ``added``)^-1 r, all as parts of x."""
         systems = self.curvature.double() + torch.diag_embed(self.rows(added).double().clamp_min(1e-12))
-        solved = torch.linalg.solve(systems, self.rows(r).double()[..., None])[..., 0]
+        solved = torch.linalg.solve_ex(systems, self.rows(r).double()[..., None])[0][..., 0]  # nor waits for errors
         return self.flat(solved.to(r.dtype))
 
     def gradient(self) -> Tensor:

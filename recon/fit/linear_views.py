@@ -64,7 +64,7 @@ class LinearViews:
         for block, by_x, squares in zip(problem.own, of_gradient, of_diagonal, strict=True):
             by_x.copy_(block.gradient())
             squares.copy_(block.diagonal())
-        self.value = sum(tested_values[v] for v in tested) / len(tested)
+        self.value = problem.checked(sum(tested_values[v] for v in tested) / len(tested))
 
     def product(self, v: Tensor) -> Tensor:
         out = torch.zeros_like(v)

@@ -192,7 +192,7 @@ class Fit:
     def _take_back(self, steps: int, finished: int) -> None:
         optimizer: Any = self.optimizer  # that asked for deferred gradients, see Problem.gradient
         optimizer.take_back(steps)
-        self.problem.take_back(steps, finished)
+        self.problem.take_back(finished)
         for strategy in self.strategies.values():
             getattr(strategy, "take_back", _never)(self.problem)
 

@@ -49,8 +49,8 @@ class FitProblem:
             ExposureCorrection(system.exposure, len(capture.train), system.steps, field.params.device)
             if system.exposure.enabled else None
         )
-        # how exposure and pose were before each of the last steps, which may count for nothing (see ``Room``)
-        self._before: deque[list[Callable[[], None]]] = deque(maxlen=2)
+        # the last first-order steps, which may count for nothing (see ``Room``), and how exposure and pose were before
+        self._before: deque[tuple[int, list[Callable[[], None]]]] = deque(maxlen=2)
         self.poses: Poses | None = None
         if system.pose_refinement.enabled:
             refuse_what_has_no_poses(system)
@@ -128,11 +128,11 @@ class FitProblem:
             self.field, seen.camera, background=seen.background)
         return picture if self.exposure is None else CorrectedPicture(picture, self.exposure.maps[seen.index])
 
-    def take_back(self, steps: int, finished: int) -> None:
-        """Goes back by so many steps, which changed nothing: they are made again. ``finished`` of them were counted."""
+    def take_back(self, finished: int) -> None:
+        """Goes back to before steps that changed nothing: they are made again. ``finished`` of them were counted."""
         self.step -= finished
-        for _ in range(min(steps, len(self._before))):
-            for restore in self._before.pop():
+        while self._before and self._before[-1][0] >= self.step:
+            for restore in self._before.pop()[1]:
                 restore()
         self._loss = Late()
 
@@ -147,11 +147,16 @@ class FitProblem:
         self.seen = self._posed(self.observations.get(chosen[0], self.scale(self.step)))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
                                curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes,
-                               poses=self.poses, exposure=self.exposure, batches=batches)
+                               poses=self.poses, exposure=self.exposure, batches=batches, room=self._room_of_pictures())
         problem.warnings, problem.warned = self.warnings, self._warned
-        with torch.no_grad():
+        with torch.no_grad(), problem.lists():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
         return problem
+
+    def _room_of_pictures(self) -> Room | None:
+        """What lists of linearised pictures take their capacity from: on a GPU, where the renderer's can be cut off."""
+        able = getattr(self.system.renderer, "room_on_cuda", False) and self.field.params.device.type == "cuda"
+        return self.room if able else None
 
     def _lists(self, deferred: bool, idle: bool) -> AbstractContextManager[None]:
         """Where this step's lists take their capacity from, if it can count for nothing: on a GPU, where that changes
@@ -176,7 +181,7 @@ class FitProblem:
         self.passes.count += 1
         if self.field.params.device.type == "cuda":
             parts: tuple[Any, ...] = (self.exposure, self.poses, self.field)
-            self._before.append([part.kept(seen.index) for part in parts if hasattr(part, "kept")])
+            self._before.append((self.step, [part.kept(seen.index) for part in parts if hasattr(part, "kept")]))
         draw: Callable[..., Render] = self.system.renderer.render
         if deferred:
             draw = getattr(self.system.renderer, "render_deferred", draw)

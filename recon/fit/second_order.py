@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from recon.fit.pose_block import PoseBlock
 from recon.fit.poses import Poses
 from recon.fit.system import System
 from recon.fit.view_block import ViewBlock
+from recon.ops.cuda import number
+from recon.ops.room import Room
 from recon.protocols import Curved, Linear, Linearises, OwnCurvature, Regularizer
 from recon.types import Observation, Render
 
@@ -56,12 +59,17 @@ class ViewsProblem:
     batches  parts of the views that are solved apart; their steps are averaged (``weighted_mean``)
     poses    where given, the poses of the views are unknowns too, behind the scene's in x: see ``pose_block``
     exposure where given, so are the colour maps of the photos, last in x: see ``exposure_block``
+    room     where given, pictures on a GPU take room for their lists from it, and nobody waits for their lengths; see
+             ``counts``
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
                  phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
-                 poses: Poses | None = None, exposure: ExposureCorrection | None = None, batches: int = 1) -> None:
+                 poses: Poses | None = None, exposure: ExposureCorrection | None = None, batches: int = 1,
+                 room: Room | None = None) -> None:
+        self.room = room
+        self._sound: list[tuple[str, int, Tensor]] = []  # on a GPU: loss, view, whether it is finite
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
@@ -81,7 +89,7 @@ class ViewsProblem:
         if batches > 1 and len(self.views) >= batches and not self.own:
             self.parts = tuple(
                 ViewsProblem(field, system, observations, self.views[i::batches], scale=scale, curved=curved,
-                             phase=phase, memory=memory // batches, passes=self.passes)
+                             phase=phase, memory=memory // batches, passes=self.passes, room=room)
                 for i in range(batches))
 
     def observe(self, view: int) -> Observation:
@@ -91,25 +99,54 @@ class ViewsProblem:
         return replace(seen, camera=self.poses.camera(view, seen.camera))
 
     def draw(self, seen: Observation) -> Linear:
-        picture: Linear = self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
-                                                         background=seen.background)
+        with self.lists():
+            picture: Linear = self.system.renderer.linearise(self.field, seen.camera,  # type: ignore[attr-defined]
+                                                             background=seen.background)
         return picture if self.exposure is None else CorrectedPicture(picture, self.exposure.maps[seen.index])
 
-    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
-        """All losses of one view; raises InputError naming the loss and the view where one is not finite."""
-        value, gradient, weights = 0.0, torch.zeros_like(rgb), torch.zeros_like(rgb)
+    def lists(self) -> AbstractContextManager[None]:
+        """Where pictures take room for their lists from."""
+        return nullcontext() if self.room is None else self.room.opened(self.field.params.rows)
+
+    def counts(self) -> Tensor | None:
+        """[1] bool on a GPU: whether all lists had room so far; None where they have their true lengths."""
+        return None if self.room is None else self.room.enough()
+
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float | Tensor, Tensor, Tensor]:
+        """All losses of one view, before it is known on a GPU whether they are finite (see ``checked``); elsewhere
+        raises InputError naming the loss and the view where one is not."""
+        value: float | Tensor = 0.0
+        gradient, weights = torch.zeros_like(rgb), torch.zeros_like(rgb)
         for name, loss in self.system.losses.items():
             v, g, w = loss.curvature(rgb, seen)
-            if not math.isfinite(v) or not bool(torch.isfinite(g).all()):
-                photo = self.observations.views[seen.index].name
-                raise InputError(f'the loss "{name}" became {v} on view {photo}',
-                                 fix="The last checkpoint is intact; go on from it with adam.")
+            sound = torch.isfinite(g).all() if isinstance(v, float) else torch.isfinite(g).all() & torch.isfinite(v)
+            if not isinstance(v, float):
+                self._sound.append((name, seen.index, sound))
+            elif not math.isfinite(v) or not sound:
+                self._refuse(name, seen.index, v)
             value += loss.weight * v
             gradient += loss.weight * g
             weights += loss.weight * w
         return value, gradient, weights
 
+    def _refuse(self, loss: str, view: int, value: float) -> None:
+        raise InputError(f'the loss "{loss}" became {value} on view {self.observations.views[view].name}',
+                         fix="The last checkpoint is intact; go on from it with adam.")
+
+    def checked(self, value: float | Tensor) -> float | Tensor:
+        """``value`` of the objective; on a GPU NaN where a loss was not finite since the problem was linearised."""
+        if not self._sound:
+            return value
+        return torch.where(torch.stack([sound for _, _, sound in self._sound]).all(), value, math.nan)
+
+    def refuse_what_is_not_finite(self) -> None:
+        """Waits for the GPU; raises InputError as ``curvature`` does elsewhere."""
+        for loss, view, sound in (doubt for part in (self, *self.parts) for doubt in part._sound):
+            if not sound:
+                self._refuse(loss, view, math.nan)
+
     def linearise(self, blocks: bool = False) -> LinearViews:
+        self._sound.clear()
         for block in self.own:
             block.rebase()
         self.near = LinearViews(self, self.tested, blocks)
@@ -117,7 +154,9 @@ class ViewsProblem:
 
     def own_curvature(self, damping: float, floor: float) -> dict[str, Tensor]:
         """What the renderer makes of the curvature that every primitive has for itself (``OwnCurvature``): the mean
-        over those of the views that show it."""
+        over those of the views that show it. On a GPU the lists have their true lengths, which is waited for: what is
+        found is kept for many steps, so it must not come from one that does not count."""
+        self.room = None
         params, blocks = self.field.params, None
         diagonal = {n: torch.zeros_like(params[n].detach()) for n in self.names}
         seen_by = torch.zeros(params.rows, device=params.device)
@@ -129,22 +168,25 @@ class ViewsProblem:
                 blocks = picture.blocks()
             picture.diagonal_(self.curvature(picture.picture, seen)[2], list(diagonal.values()), blocks.values)
             seen_by += picture.visible
+        self.refuse_what_is_not_finite()
         found: dict[str, Tensor] = self.system.renderer.own_curvature(  # type: ignore[attr-defined]
             blocks, diagonal, 1.0 / seen_by.clamp_min(1.0), damping=damping, floor=floor)
         return found
 
-    def value(self) -> float:
+    def value(self) -> float | Tensor:
         """Mean loss over the tested views; infinite where a picture is not finite."""
-        total = 0.0
+        total: float | Tensor = 0.0
         self.passes.count += len(self.tested)
         for view in self.tested:
             seen = self.observe(view)
-            with torch.no_grad():
+            with torch.no_grad(), self.lists():
                 render = self.system.renderer.render(self.field, seen.camera, background=seen.background)
                 if self.exposure is not None:
                     render = Render(self.exposure.apply(render.rgb, view))
-                total += sum(loss.weight * float(loss.value(render, seen)) for loss in self.system.losses.values())
+                total += sum(loss.weight * number(loss.value(render, seen)) for loss in self.system.losses.values())
         total /= len(self.tested)
+        if isinstance(total, Tensor):
+            return torch.where(torch.isfinite(total), total, math.inf)
         return total if math.isfinite(total) else math.inf
 
     def read(self) -> Tensor:

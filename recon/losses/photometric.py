@@ -29,7 +29,7 @@ class Photometric:
         planes = render.rgb.permute(2, 0, 1).contiguous()  # already planes in memory for our own renderers
         return photometric(planes, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)
 
-    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float | Tensor, Tensor, Tensor]:
         """Loss, gradient and weights of squares; see ``recon.protocols.Curved``."""
         value, gradient = photometric_gradient(rgb, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)
         return value, gradient, squares_above(rgb, seen.target, ssim_weight=self.ssim_weight, mask=seen.mask)

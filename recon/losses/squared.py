@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.ops.cuda import number
 from recon.types import Observation, Render
 
 
@@ -27,14 +28,14 @@ class SquaredError:
         error, count = _error(render.rgb.permute(2, 0, 1), seen)
         return error.square().sum() / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1))
 
-    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float, Tensor, Tensor]:
+    def curvature(self, rgb: Tensor, seen: Observation) -> tuple[float | Tensor, Tensor, Tensor]:
         """Loss, gradient and weights of squares, exact; see ``recon.protocols.Curved``."""
         error, counted = _error(rgb, seen)
-        count = max(int(counted), 1)
-        weights = torch.full_like(rgb, 2 / count)
+        count = counted.clamp_min(1) if isinstance(counted, Tensor) else max(counted, 1)
+        weights = torch.ones_like(rgb) * (2 / count)
         if seen.mask is not None:
             weights *= seen.mask != 0
-        return float(error.square().sum()) / count, error * (2 / count), weights
+        return number(error.square().sum()) / count, error * (2 / count), weights
 
 
 def _error(rgb: Tensor, seen: Observation) -> tuple[Tensor, int | Tensor]:

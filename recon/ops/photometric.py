@@ -13,7 +13,7 @@ own, so that nothing about them, not even NaN, reaches the loss or the gradient 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -82,8 +82,11 @@ def photometric(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, mask
 
 
 def photometric_gradient(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, mask: Tensor | None = None,
-                         out: Tensor | None = None) -> tuple[float, Tensor]:
-    """The same loss and its gradient by the image [channels, height, width] (in ``out`` if given), without autograd."""
+                         out: Tensor | None = None) -> tuple[float | Tensor, Tensor]:
+    """The same loss and its gradient by the image [channels, height, width] (in ``out`` if given), without autograd.
+
+    Of images on a GPU the loss is a float64 scalar there, for which nobody has waited.
+    """
     _check(image, target, mask)
     gradient = torch.empty_like(image) if out is None else out
     expect_tensor("out", gradient, torch.float32, tuple(image.shape), on=place_of(image))
@@ -91,12 +94,11 @@ def photometric_gradient(image: Tensor, target: Tensor, *, ssim_weight: float = 
 
 
 def _numbers(image: Tensor, target: Tensor, mask: Tensor | None, ssim_weight: float,
-             gradient: Tensor | None) -> tuple[float, float, float]:
-    """Loss, L1 and SSIM as numbers; waits for the device."""
+             gradient: Tensor | None) -> Sequence[float | Tensor]:
+    """Loss, L1 and SSIM: numbers, or scalars on a GPU."""
     weight, module = _check_weight(ssim_weight), cuda.kernels_for(image)
     if module is not None:
-        loss, l1, similar = photometric_cuda(module, image.detach(), target.detach(), mask, weight, gradient).tolist()
-        return loss, l1, similar
+        return photometric_cuda(module, image.detach(), target.detach(), mask, weight, gradient).unbind()
     return native.photometric(image.detach(), target.detach(), mask, gradient, None, weight)[:3]
 
 
@@ -123,8 +125,10 @@ def squares_above(image: Tensor, target: Tensor, *, ssim_weight: float = 0.2, ma
         if counted is not None:
             inverse = inverse * counted
         out = out + weight * _blur(inverse)
-    count = x.numel() if counted is None else int(counted.sum()) * len(x)
-    out /= max(count, 1)
+    if counted is not None and counted.device.type == "cuda":
+        out /= (counted.sum() * len(x)).clamp_min(1)
+    else:
+        out /= max(x.numel() if counted is None else int(counted.sum()) * len(x), 1)
     return out if counted is None else out * counted
 
 
@@ -146,7 +150,7 @@ def _blur(planes: Tensor) -> Tensor:
 def ssim(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> float:
     """Mean SSIM over counted pixels and channels; window and zero padding as in the loss. Arguments as there."""
     _check(image, target, mask)
-    return _numbers(image, target, mask, 1.0, None)[2]
+    return float(_numbers(image, target, mask, 1.0, None)[2])
 
 
 def ssim_map(image: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -19,8 +19,9 @@ def _floored(diagonal: Tensor, groups: Sequence[int], share: float) -> Tensor:
     """``diagonal`` with at least ``share`` of the mean of its group; ``groups`` are consecutive lengths."""
     parts = []
     for part in torch.split(diagonal, list(groups)):
-        mean = float(part.double().mean()) if part.numel() else 0.0
-        parts.append(part.clamp_min(max(share * mean, 1e-20)))
+        if part.numel():  # on a GPU without a look at the mean, which would wait for it
+            part = torch.maximum(part, (share * part.double().mean()).clamp_min(1e-20).to(part.dtype))
+        parts.append(part)
     return torch.cat(parts)
 
 

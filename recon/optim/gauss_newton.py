@@ -11,20 +11,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from recon.optim.damping import PaperDamping, TrustRegion
-from recon.optim.linear import ConjugateGradients, conjugate_gradients, dot
+from recon.optim.linear import ConjugateGradients, conjugate_gradients, inner
 
 
 class Linearisation(Protocol):
     """The objective near x: value + gradient^T d + d^T H d / 2, with H = J^T W J given by its products only."""
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float | Tensor: ...
 
     @property
     def gradient(self) -> Tensor: ...
@@ -47,13 +47,17 @@ class Linearisation(Protocol):
 
 
 class LeastSquares(Protocol):
-    """An objective of parameters x [n] that the solver moves."""
+    """An objective of parameters x [n] that the solver moves.
+
+    Numbers of an x on a GPU are scalars there, so that nobody waits for them. Such an objective may have
+    ``counts() -> Tensor | None``, [1] bool: whether all that was computed since ``linearise`` may be relied on.
+    """
 
     def linearise(self, blocks: bool = False) -> Linearisation:
         """``blocks``: ``inverse`` is that of the blocks on the diagonal, where the problem knows some."""
         ...
 
-    def value(self) -> float:
+    def value(self) -> float | Tensor:
         """The objective at x as it is now; the same terms (views, pixels) at every call."""
         ...
 
@@ -80,62 +84,84 @@ class GaussNewton:
     line_search: int = 3
 
     def step(self, problem: LeastSquares, memory: Memory) -> Report:
-        """Moves x once, or leaves it as it was to the last bit; ``memory`` carries the damping to the next step."""
+        """Moves x once, or leaves it as it was to the last bit; ``memory`` carries the damping to the next step.
+
+        What is decided is decided where x lives: of a GPU the host asks once, when all of the step is on its way.
+        Raises FloatingPointError where the objective is not finite before the step.
+        """
         if math.isnan(memory.strength):
             memory.strength = self.damping.start
         d, slope, bend, before, iterations = self.direction(problem, memory.strength)
-        largest = float(d.abs().max()) if d.numel() else 0.0
-        x = problem.read()
-        if not math.isfinite(largest):
-            return self._rejected(memory, before, math.nan, iterations)
-        if largest > self.most_change:
-            shorter = self.most_change / largest
-            d, slope, bend = d * shorter, slope * shorter, bend * shorter * shorter
-        best, length = math.inf, 1.0
+        x, on_host = problem.read(), d.device.type == "cpu"
+        largest = d.abs().max().double() if d.numel() else d.new_zeros((), dtype=torch.float64)
+        better = torch.isfinite(largest)
+        shorter = torch.where(largest > self.most_change, self.most_change / largest, 1.0)
+        d = torch.where(better, d, 0.0) * shorter
+        slope, bend = slope * shorter, bend * shorter * shorter
+        best, length = torch.full_like(largest, math.inf), torch.ones_like(largest)
         for trial in range(max(self.line_search, 1)):
             problem.write(x + d * 0.7**trial)
             value = problem.value()
-            if not value < best:
+            better = better & (value < best)
+            best, length = torch.where(better, value, best), torch.where(better, 0.7**trial, length)
+            if on_host and not better:  # else trials that are no longer needed are made and change nothing
                 break
-            best, length = value, 0.7**trial
         predicted = -(length * slope + 0.5 * length * length * bend)
-        ratio = (before - best) / predicted if predicted > 0 else math.nan
-        if not (best < before and ratio > self.least_ratio):
-            problem.write(x)
-            return self._rejected(memory, before, ratio, iterations)
-        problem.write(x + d * length)
+        ratio = torch.where(predicted > 0, (before - best) / predicted, math.nan)
+        accepted = (best < before) & (ratio > self.least_ratio)
+        counts = getattr(problem, "counts", _nobody_doubts)()
+        if counts is not None:
+            accepted = accepted & counts[0]
+        problem.write(torch.where(accepted, x + d * length, x))
+        return self._report(memory, accepted, (before, best, ratio, iterations, length))
+
+    def _report(self, memory: Memory, accepted: Tensor, numbers: Sequence[float | Tensor]) -> Report:
+        """Waits for the step: what became of it, and the damping of the next one."""
+        found = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=accepted.device)
+                             for n in (accepted, *numbers)])
+        taken, before, best, ratio, iterations, length = found.tolist()
+        if not math.isfinite(before):
+            raise FloatingPointError(f"the objective is {before} before the step")
+        if not taken:
+            memory.rejections += 1
+            memory.strength = self.damping.rejected(memory.strength, memory.rejections)
+            return Report(False, before, before, ratio, int(iterations), 0.0)
         memory.strength = self.damping.accepted(memory.strength, ratio)
         memory.rejections = 0
-        return Report(True, before, best, ratio, iterations, length)
+        return Report(True, before, best, ratio, int(iterations), length)
 
-    def direction(self, problem: LeastSquares, strength: float) -> tuple[Tensor, float, float, float, int]:
-        """The damped step [n], slope and curvature of the model along it, the objective now, and products made.
+    def direction(self, problem: LeastSquares, strength: float) -> tuple[Tensor, Any, Any, Any, Any]:
+        """The damped step [n], slope and curvature of the model along it, the objective now, and products made: all but
+        the first numbers, or scalars where x is on a GPU.
 
         A problem with ``parts`` is solved part by part, and the solutions are averaged as in 3DGS-LM.
         """
-        steps, diagonals, slope, bend, before, iterations = [], [], 0.0, 0.0, 0.0, 0
+        steps, diagonals = [], []
+        slope: Any = 0.0  # on a GPU scalars there, as the next three
+        bend: Any = 0.0
+        before: Any = 0.0
+        iterations: Any = 0
         parts: Sequence[LeastSquares] = getattr(problem, "parts", None) or (problem,)
         for part in parts:
             near = part.linearise(self.preconditioner == "block")
-            if not math.isfinite(near.value):
+            if isinstance(near.value, float) and not math.isfinite(near.value):
                 raise FloatingPointError(f"the objective is {near.value} before the step")
             diagonal, b = near.diagonal, -near.gradient
             added = self.damping.term(diagonal, near.groups, strength)
             solution = conjugate_gradients(partial(_damped_product, near, added), b, near.inverse(added), self.solver)
             d = solution.x
             # The model along d: its slope, and its curvature by H d = b - rest - added d, which costs no product.
-            slope -= dot(b, d) / len(parts)
-            bend += dot(d, b - solution.rest - added * d) / len(parts)
+            slope -= inner(b, d) / len(parts)
+            bend += inner(d, b - solution.rest - added * d) / len(parts)
             before += near.value / len(parts)
             iterations += solution.iterations
             steps.append(d)
             diagonals.append(diagonal)
         return weighted_mean(steps, diagonals), slope, bend, before, iterations
 
-    def _rejected(self, memory: Memory, before: float, ratio: float, iterations: int) -> Report:
-        memory.rejections += 1
-        memory.strength = self.damping.rejected(memory.strength, memory.rejections)
-        return Report(False, before, before, ratio, iterations, 0.0)
+
+def _nobody_doubts() -> None:
+    """What an objective is that does not say whether its numbers count."""
 
 
 def _damped_product(near: Linearisation, added: Tensor, v: Tensor) -> Tensor:

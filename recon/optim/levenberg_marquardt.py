@@ -11,7 +11,7 @@ objective itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -61,13 +61,19 @@ class LevenbergMarquardt:
         self.first = settings.warm_up.build(field, radius, round(self.begin / max(settings.handover, 1e-3)))
         self.memory = Memory()
         self.reports: list[Report] = []  # of this process; not part of the state
+        self._before: Memory | None = None  # the last step, where it was of second order
 
     def step(self, problem: Problem) -> float:
         if problem.step < self.begin:
             return self.first.step(problem)
         s = self.settings
         views = problem.least_squares(s.views, s.curved, s.tested, s.batches)
-        report = s.step.step(views, self.memory)
+        self._before = replace(self.memory)
+        try:
+            report = s.step.step(views, self.memory)
+        except FloatingPointError:
+            views.refuse_what_is_not_finite()
+            raise
         self.reports.append(report)
         return report.before
 
@@ -76,8 +82,12 @@ class LevenbergMarquardt:
         return problem.step + 1 >= self.begin
 
     def take_back(self, steps: int) -> None:
-        """Of the warm-up, see ``Adam``; steps of second order are never made again."""
-        self.first.take_back(steps)
+        """Of the warm-up, see ``Adam``. A step of second order is waited for, so that it is the only one."""
+        if self._before is None:
+            self.first.take_back(steps)
+        else:
+            self.memory = self._before
+            self.reports.pop()
 
     def follow(self, change: RowChange) -> None:
         self.first.follow(change)

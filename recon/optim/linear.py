@@ -37,12 +37,15 @@ class ConjugateGradients:
 
 @dataclass(frozen=True)
 class Solution:
-    """x [n]; b - A x [n] as the recursion tracks it, and its length over |b|; products with the matrix made."""
+    """x [n]; b - A x [n] as the recursion tracks it, and its length over |b|; products with the matrix made.
+
+    On a GPU the last two are scalars there.
+    """
 
     x: Tensor
     rest: Tensor
-    residual: float
-    iterations: int
+    residual: float | Tensor
+    iterations: int | Tensor
 
 
 def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, inverse: Tensor | Callable[[Tensor], Tensor],
@@ -109,8 +112,12 @@ def ahead_of_device(product: Callable[[Tensor], Tensor], b: Tensor, inverse: Ten
         z = precondition(r)
         after = _dot(r, z)
         p, rz = torch.where(live, z + (after / rz).to(b.dtype) * p, p), torch.where(live, after, rz)
-    share, count = torch.stack([residual, made]).tolist()
-    return Solution(x, r, share, int(count))
+    return Solution(x, r, residual, made)
+
+
+def inner(a: Tensor, b: Tensor) -> float | Tensor:
+    """``dot``; on a GPU a float64 scalar there."""
+    return dot(a, b) if a.device.type == "cpu" else _dot(a, b)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

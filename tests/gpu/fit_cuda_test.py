@@ -25,6 +25,7 @@ from recon.optim.schedule import Schedule
 from recon.renderers.mesh import MeshRenderer
 from recon.strategies.densify import Densify
 from recon.strategies.mcmc import Mcmc
+from recon.types import Observation
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
                                 reason="needs the executor, and whole fits take minutes under the sanitizer")
@@ -170,22 +171,74 @@ def test_local_newton_steps_on_a_gpu() -> None:
         assert apart < 0.1 * float((before[name] - theirs[name]).norm()), name
 
 
-@pytest.mark.usefixtures("gpu")
-def test_more_products_do_not_wait_more() -> None:
+def _of_second_order(system: System, steps: int, **step: object) -> System:
+    """``system`` whose last ``steps`` steps are of second order, and look at three photos each."""
     few = gaussians_lm.PRESETS["fast"].optimizer
-    waits = []
-    for products in (1, 4):
-        solver = replace(few.step.solver, iterations=products, tolerance=0.0)
-        step = replace(few.step, solver=solver, line_search=1, preconditioner="block")
-        system = replace(_system(), steps=3, optimizer=replace(few, steps=2, step=step), strategies={})
-        with pretended_gpu():
-            fit = Fit(tiny_capture(holdout=2), system, device=CUDA)
+    settings = replace(few.step, solver=replace(few.step.solver, iterations=2), **step)
+    return replace(system, optimizer=replace(few, steps=steps, views=3, curved=1, tested=2, step=settings),
+                   strategies={})
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("preconditioner", "trials"), [("jacobi", 1), ("block", 3)])
+def test_a_step_of_second_order_waits_once_at_its_end(preconditioner: str, trials: int) -> None:
+    system = _of_second_order(_system(4), 2, line_search=trials, preconditioner=preconditioner)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=2), system, device=CUDA)
+        while fit.step < 2:
             fit.advance()
+        for _ in range(2):
             before = len(WAITS)
             fit.advance()
-            waits.append(WAITS[before:])
-    assert waits[0] == waits[1]
-    assert waits[0]  # the lists of every photo, whether the step is taken
+            assert WAITS[before:] == ["tolist", "tolist"]  # what became of it; whether its lists had room
+    assert any(r.accepted for r in fit.optimizer.reports)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_step_of_second_order_without_room_changes_nothing_and_is_made_again(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)
+    results = []
+    for size in (20_000, 7):
+        with pretended_gpu():
+            fit = Fit(tiny_capture(holdout=2), _of_second_order(_system(4), 3), device=CUDA)
+            while fit.step < 2:
+                fit.advance()
+            fit.problem.room._forget()
+            fit.problem.room.sizes["tiles"] = size
+            grown = fit.problem.room.grown
+            while fit.step < 4:
+                fit.advance()
+            fit.settle()
+        assert (fit.problem.room.grown > grown) == (size == 7)
+        assert fit.step == 4
+        results.append((fit.field.params.state(), fit.optimizer.memory, fit.optimizer.reports))
+    assert results[0][1:] == results[1][1:]
+    assert len(results[0][2]) == 3
+    for name, tensor in results[0][0].items():
+        assert torch.equal(tensor, results[1][0][name]), name
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_loss_that_is_not_finite_is_named_after_a_step_of_second_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = _of_second_order(_system(3), 3)
+    system = replace(system, optimizer=replace(system.optimizer, views=0))  # all of them
+    kind = type(system.losses["photometric"])
+    sound = kind.curvature
+
+    def broken(self: object, rgb: torch.Tensor, seen: Observation) -> tuple[object, torch.Tensor, torch.Tensor]:
+        value, gradient, weights = sound(self, rgb, seen)
+        return (value * math.nan if seen.index == 2 else value), gradient, weights
+
+    monkeypatch.setattr(kind, "curvature", broken)
+    with pretended_gpu():
+        fit = Fit(tiny_capture(holdout=2), system, device=CUDA)
+        before = {name: t.clone() for name, t in fit.field.params.state().items()}
+        with pytest.raises(InputError, match=f'"photometric".*{fit.problem.observations.views[2].name}'):
+            fit.advance()
+    for name, tensor in fit.field.params.state().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
