@@ -20,6 +20,7 @@ from recon.protocols import FieldSettings, StrategySettings
 from recon.renderers.march import MarchRenderer
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.hold_samples import HoldSamples
+from recon.strategies.unseen import EmptyUnseen
 
 DECODER = Schedule(4e-3, 4e-4)  # rate of small networks
 FACTORS = Schedule(0.05, 5e-3)  # rate of planes and lines
@@ -32,7 +33,7 @@ def marched(field: FieldSettings, rates: Mapping[str, Schedule], strategies: Map
         field=field, renderer=MarchRenderer(least_weight=1e-3), sampler=RandomPixels(),
         losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
         optimizer=TouchedAdamSettings(rates={**rates, "decoder": DECODER}, eps=eps),
-        strategies={"rays": HoldSamples(), **strategies}, steps=steps,
+        strategies={"rays": HoldSamples(), "unseen": EmptyUnseen(), **strategies}, steps=steps,
     )
 
 

@@ -7,7 +7,7 @@ colours are computed where they weigh something (Sun et al., "Direct voxel grid 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -26,12 +26,15 @@ from recon.types.volume import world_gradient
 @dataclass
 class MarchTrace:
     """What losses and strategies read: per ray ``distortion`` [rays]; counts of samples and of computed colours (in a
-    ``Room`` of those there is room for); ``samples`` [1] int32 as many as there are."""
+    ``Room`` of those there is room for); ``samples`` [1] int32 as many as there are; of each sample, also where its ray
+    has ended, ``position`` [n, 3] in unit coordinates and ``weight`` [n]."""
 
     distortion: Tensor
     samples: Tensor
     num_samples: int
     num_colours: int
+    position: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class MarchRenderer:
         heavy = choose(w > self.least_weight, "coloured samples")
         colour = field.radiance(heavy.of(found.position), heavy.of(footprint), rays.direction, heavy.of(ray),
                                 None if more is None else heavy.of(more))
+        trace = MarchTrace(w, marched, len(ray), len(heavy), found.position, w)
         # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
         front = choose(w > 0, "samples in front")
         before = front.before()
@@ -94,7 +98,7 @@ class MarchRenderer:
         normal = None
         if "normal" in want:
             normal = self._normals(field, found, raw, w, rays)
-        return framed(out, rays, z_of_t, want, normal, MarchTrace(out.distortion, marched, len(ray), len(heavy)))
+        return framed(out, rays, z_of_t, want, normal, replace(trace, distortion=out.distortion))
 
     @staticmethod
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Volumes beside Gaussians at equal processor time: python tests/bench/volume_table.py SCENE --size 135 240
 
 Every method has preset fast, with steps cut so that they take about as many processor seconds as all steps of the
-first one, or ``--seconds`` (by two rehearsals, the second a sixth as long; what they took is printed). One process,
+first one, or ``--seconds`` (by two rehearsals, the second a fifth as long; what the fit took is printed). One process,
 one thread, one method after the other, every 8th photo held out. Writes a picture photo | render | error of one
 held-out view per method.
 """
@@ -26,7 +26,7 @@ from recon.types import Capture
 
 METHODS = ("gaussians", "dvgo", "tensorf", "strivec", "ngp", "rbf_dvgo", "tilted_tensorf", "pynerf_dvgo")
 REHEARSED = 40  # steps of a first rehearsal
-SHARE = 1 / 6  # of the fit: the second one
+SHARE = 1 / 5  # of the fit: the second one, at least
 
 
 def main() -> None:
@@ -45,18 +45,31 @@ def main() -> None:
     for method in args.methods:
         system = catalogue.load(method, "fast")
         if seconds is not None:
-            guess = int(SHARE * seconds / pace(capture, system, REHEARSED))
-            system = with_steps(system, min(max(int(seconds / pace(capture, system, max(guess, 20))), 50), 30_000))
+            system = with_steps(system, steps_for(capture, system, seconds))
         took = row(method, capture, system, args.out)
         seconds = seconds or took
 
 
-def pace(capture: Capture, system: System, steps: int) -> float:
-    """Processor seconds of a step, the mean over a whole fit of so many."""
-    fit, begin = Fit(capture, with_steps(system, steps)), time.process_time()
+def steps_for(capture: Capture, system: System, seconds: float) -> int:
+    """How many steps take so many processor seconds.
+
+    A fit of n steps takes a + b n: its first steps are slow, because all is fog and nobody knows how many rays are too
+    many. a and b follow from two rehearsals.
+    """
+    few = REHEARSED
+    short = rehearsed(capture, system, few)
+    many = max(int(SHARE * seconds / short * few), 2 * few)
+    step = max((rehearsed(capture, system, many) - short) / (many - few), 1e-4)
+    return min(max(int((seconds - short) / step) + few, 50), 30_000)
+
+
+def rehearsed(capture: Capture, system: System, steps: int) -> float:
+    """Processor seconds of a whole fit of so many steps."""
+    begin = time.process_time()
+    fit = Fit(capture, with_steps(system, steps))
     while fit.step < steps:
         fit.advance()
-    return (time.process_time() - begin) / steps
+    return time.process_time() - begin
 
 
 def row(method: str, capture: Capture, system: System, out: Path | None) -> float:

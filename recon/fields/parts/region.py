@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from recon.fields.parts.free_space import before_points
 from recon.fields.parts.initial_points import focus_of
 from recon.fields.parts.visual_hull import carve
-from recon.types import Capture
+from recon.types import Capture, Volume
 from recon.types.perspective import Perspective
+from recon.types.volume import world_from_unit
 
 _FEW_POINTS = 200
 _ROOM = 0.08  # around the points, of the longest side
@@ -55,9 +57,25 @@ class Region:
 
 
 def around(capture: Capture, cells: int, margin: float) -> Region:
-    """``region_of`` a capture; without a hull its inner box is that of the points, so that cells are small there."""
+    """``region_of`` a capture; without a hull its inner box is that of the points, so that cells are small there, and
+    cells are empty that lie before the points of a camera."""
     wide = region_of(capture, cells, margin)
-    return wide if wide.margin == 0 else region_of_points(capture, wide)
+    if wide.margin == 0:
+        return wide
+    region = region_of_points(capture, wide)
+    return replace(region, occupied=region.occupied & ~_free(capture, region))
+
+
+def _free(capture: Capture, region: Region) -> Tensor:
+    """[x, y, z] bool: cells of a region with a shell that are known to be free."""
+    size = torch.tensor(region.occupied.shape)
+    volume = Volume(region.low, region.high, region.margin, region.occupied, 1.0, 1.0, 0.0)
+    cells = region.occupied.nonzero()
+    centre = world_from_unit(volume, (cells + 0.5) / size)
+    corner = world_from_unit(volume, (cells + (cells + 0.5 > 0.5 * size)) / size)  # the outermost of a cell
+    free = torch.zeros(region.occupied.shape, dtype=torch.bool)
+    free[tuple(cells.T)] = before_points(capture, centre.double(), (corner - centre).norm(dim=1).double())
+    return free
 
 
 def region_of(capture: Capture, cells: int, margin: float) -> Region:
