@@ -26,6 +26,8 @@ class TotalVariation:
     weight: float = 1e-2
     # points that are looked at in a step
     points: int = 4096
+    # only in volumes that hold what is far away, too: photos with alpha need it less, and their details lose by it
+    unbounded: bool = False
 
     def of_points(self, field: Any, generator: torch.Generator) -> Tensor:
         """See ``recon.protocols.PointRegularizer``. Raises InputError for fields that are no volumes."""
@@ -33,6 +35,8 @@ class TotalVariation:
             raise InputError("total variation is for volumes, and this method has none",
                              fix="Leave out --losses.total-variation.")
         volume = field.volume()
+        if self.unbounded and volume.margin == 0 and volume.perspective is None:
+            return torch.zeros(())
         here = random_points(volume, self.points, generator)
         if not len(here):
             return torch.zeros(())

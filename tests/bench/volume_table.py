@@ -1,6 +1,6 @@
 """Volumes beside Gaussians at equal processor time: python tests/bench/volume_table.py SCENE --size 135 240
 
-Every method has preset fast, with steps cut so that they take about as many processor seconds as all steps of the
+Every method has the same preset, with steps cut so that they take about as many processor seconds as all steps of the
 first one, or ``--seconds`` (by two rehearsals, the second a fifth as long; what the fit took is printed). One process,
 one thread, one method after the other, every 8th photo held out. Writes a picture photo | render | error of one
 held-out view per method.
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("scene", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(135, 240))
     parser.add_argument("--seconds", type=float, help="of the processor; left out: as many as the first method takes")
+    parser.add_argument("--preset", default="fast")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--out", type=Path, help="folder for pictures")
     args = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
     print("|---" * 8 + "|", flush=True)
     seconds = args.seconds
     for method in args.methods:
-        system = catalogue.load(method, "fast")
+        system = catalogue.load(method, args.preset)
         if seconds is not None:
             system = with_steps(system, steps_for(capture, system, seconds))
         took = row(method, capture, system, args.out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_capture import tiny_capture
@@ -52,6 +54,21 @@ def test_total_variation_of_a_ramp_is_known() -> None:
     expected = 0.5 * (3 * voxel) ** 2 / 3
     found = float(TotalVariation(points=20_000).of_points(field, _generator()).detach())
     assert abs(found / expected - 1) < 1e-3
+
+
+def test_where_nothing_is_far_away_it_can_be_left_out() -> None:
+    field = DenseGridField(DenseGridSettings(voxels=4096, start=1.0))
+    field.initialise(tiny_capture(), 0)
+    field.params["density"] = torch.randn(*field.size, 1, generator=_generator())
+    everywhere, unbounded = TotalVariation(), TotalVariation(unbounded=True)
+
+    def found(loss: TotalVariation) -> float:
+        return float(loss.of_points(field, _generator()).detach())
+
+    assert field.region.margin > 0
+    assert found(unbounded) == found(everywhere) > 0
+    field.region = replace(field.region, margin=0.0)
+    assert found(unbounded) == 0 < found(everywhere)
 
 
 def test_opacity_of_an_untouched_volume_is_what_was_asked_for() -> None:
