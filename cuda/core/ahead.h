@@ -8,10 +8,17 @@
 
 namespace recon {
 
-// Asks for bytes [p, p + bytes) of memory, to be read or to be written. They need not exist.
+// Asks for the line of memory that holds *p, to be read or to be written. It need not exist.
+template <bool Write>
+RECON_HD void ask_for_line(const void* p) {
+  asm volatile("");  // without it, gcc takes a function that only asks for one without effect, and drops its calls
+  __builtin_prefetch(p, Write);
+}
+
+// The same for bytes [p, p + bytes).
 template <bool Write>
 RECON_HD void ask_for(const void* p, int64_t bytes) {
-  asm volatile("");  // without it, gcc takes a function that only asks for one without effect, and drops its calls
+  asm volatile("");
   const char* at = static_cast<const char*>(p);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, Write);
   __builtin_prefetch(at + bytes - 1, Write);

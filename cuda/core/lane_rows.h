@@ -128,4 +128,28 @@ inline void store_rows(scalar_of<P>* base, int64_t stride, int count, int column
     for (int j = done; j < columns; ++j) base[i * stride + j] = buffer[j][i];
 }
 
+// Numbers base[at[i]] and base[at[i] + 1] for every lane i.
+template <class P>
+inline void load_pairs(const scalar_of<P>* base, const int64_t* at, P& first, P& second) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    const auto pair = [&](int i) { return reinterpret_cast<const double*>(base + at[i]); };
+    const auto two = [&](int i) { return _mm_loadh_pd(_mm_load_sd(pair(i)), pair(i + 1)); };
+    const auto four = [&](int i) { return _mm256_insertf128_pd(_mm256_castpd128_pd256(two(i)), two(i + 2), 1); };
+    const auto eight = [&](int i) {
+      return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(four(i)), four(i + 4), 1));
+    };
+    const __m512 a = eight(0), b = eight(8);
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    first = _mm512_permutex2var_ps(a, even, b);
+    second = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+    return;
+  }
+#endif
+  constexpr int L = traits<P>::lanes;
+  scalar_of<P> a[L], b[L];
+  for (int i = 0; i < L; ++i) a[i] = base[at[i]], b[i] = base[at[i] + 1];
+  first = load<P>(a), second = load<P>(b);
+}
+
 }  // namespace recon

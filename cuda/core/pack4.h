@@ -66,6 +66,10 @@ RECON_HD p4 sqrt(const p4& a) {
 }
 #if defined(__ARM_FEATURE_FMA)
 RECON_HD p4 fma(const p4& a, const p4& b, const p4& c) { return detail::f4(vfmaq_f32(c.v, a.v, b.v)); }
+#elif defined(__FMA__)
+RECON_HD p4 fma(const p4& a, const p4& b, const p4& c) {
+  return (detail::f4)_mm_fmadd_ps((__m128)a.v, (__m128)b.v, (__m128)c.v);
+}
 #else
 RECON_HD p4 fma(const p4& a, const p4& b, const p4& c) { return a.v * b.v + c.v; }
 #endif

@@ -43,6 +43,7 @@ void check_table(const T& table, const std::vector<int>& nodes) {
   expect(table.ndim() == 3 && table.shape(0) == nodes.size(), "table must be [levels, slots, features]");
   const size_t slots = table.shape(1);
   expect(slots >= 1 && (slots & (slots - 1)) == 0 && slots < (size_t(1) << 31), "slots must be a power of two");
+  expect(slots * table.shape(2) <= UINT32_MAX, "a level must have less than 2^32 numbers");
   for (int n : nodes) expect(n >= 2 && n <= 1 << 16, "levels must have 2 to 65536 nodes");
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 #include "core/pack.h"
@@ -17,7 +18,6 @@ namespace {
 
 constexpr int64_t kGrain = 4096;
 constexpr int64_t kPoints = 2048;  // that are taken through one level or mode after another
-constexpr int kColumns = 48;  // channels that are summed up together in local memory
 
 // Calls body with the number of channels as a compile-time constant where it is a usual one, 0 otherwise.
 template <class Body>
@@ -45,78 +45,198 @@ void with_channels(int channels, const Body& body) {
 constexpr int kSlab = 8;  // cells along x that one task of a backward pass writes to
 
 // Points by the slab of cells along x that they lie in, in their own order within it: order[begin[s] .. begin[s + 1]).
+// Neighbours along a ray lie in one slab mostly: runs of them are put in order, not single points.
 template <class S>
-void sort_by_slab(const S* u, int64_t count, int n, std::vector<int32_t>& order, std::vector<int32_t>& begin) {
-  std::vector<int32_t> slab(count);
-  begin.assign((n - 2) / kSlab + 2, 0);
+void sort_by_slab(const S* u, int64_t count, const int* size, std::vector<int32_t>& order,
+                  std::vector<int32_t>& begin) {
+  struct run {
+    int32_t first, slab;
+  };
+  std::vector<run> runs;
+  int last = -1;
+  for (int64_t i = 0; i < count; i += kGroup) {
+    const int n = int(std::min<int64_t>(kGroup, count - i));
+    cells<S> c;
+    c.find(u + 3 * i, nullptr, n, size);
+    for (int j = 0; j < n; ++j) {
+      const int slab = c.node[0][j] / kSlab;
+      if (slab != last) runs.push_back({int32_t(i + j), slab});
+      last = slab;
+    }
+  }
+  begin.assign((size[0] - 2) / kSlab + 2, 0);
+  const auto length = [&](size_t k) {
+    return (k + 1 < runs.size() ? runs[k + 1].first : int32_t(count)) - runs[k].first;
+  };
+  for (size_t k = 0; k < runs.size(); ++k) begin[runs[k].slab + 1] += length(k);
+  for (size_t c = 1; c < begin.size(); ++c) begin[c] += begin[c - 1];
+  order.resize(count);
+  std::vector<int32_t> at(begin.begin(), begin.end() - 1);
+  for (size_t k = 0; k < runs.size(); ++k) {
+    int32_t& to = at[runs[k].slab];
+    std::iota(order.begin() + to, order.begin() + to + length(k), runs[k].first);
+    to += length(k);
+  }
+}
+
+// The cells of a group of points in a grid of rows: offsets of their first nodes, and how far the points are in them.
+template <class S>
+struct lookup {
+  int64_t first[kGroup];
+  S next[3][kGroup];
+  const int32_t* order;
+  void find(const int* size, int C, const S* u, const int32_t* points, int count) {
+    order = points;
+    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    cells<S> c;
+    c.find(u, order, count, size);
+    for (int j = 0; j < kGroup; ++j) {
+      first[j] = c.node[0][j] * plane + c.node[1][j] * row + int64_t(c.node[2][j]) * C;
+      for (int i = 0; i < 3; ++i) next[i][j] = c.next[i][j];
+    }
+  }
+  template <class P>
+  void place_in(int j, P* at) const {
+    for (int i = 0; i < 3; ++i) at[i] = P(next[i][j]);
+  }
+  // All points at once, a lane each.
+  struct in_lanes {
+    pack<S, kGroup> next[3];
+  };
+  in_lanes lanes_of() const {
+    using P = pack<S, kGroup>;
+    return {{load<P>(next[0]), load<P>(next[1]), load<P>(next[2])}};
+  }
+};
+
+// Offsets of the eight nodes of a cell from the first one, in the order of blend_nodes.
+struct nodes_of_cell {
+  int64_t away[8];
+  nodes_of_cell(const int* size, int C) {
+    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    for (int k = 0; k < 8; ++k) away[k] = (k & 1 ? plane : 0) + (k & 2 ? row : 0) + (k & 4 ? C : 0);
+  }
+  // The numbers of a cell: nodes next to each other along the last axis are asked for together.
+  template <bool Write, class S>
+  void ask(const S* first, int C) const {
+    for (int k = 0; k < 4; ++k) ask_for<Write>(first + away[k], 2 * C * sizeof(S));
+  }
+  template <bool Write, class S>  // of one number per node: both of a pair are in one line mostly
+  void ask_one(const S* first) const {
+    for (int k = 0; k < 4; ++k) ask_for_line<Write>(first + away[k]);
+  }
+};
+
+// One number per node: those of a group are collected, then blended a lane per point.
+template <class S>
+void trilinear_one(const S* values, const int* size, const S* u, int64_t count, S* out) {
+  using P = pack<S, kGroup>;
+  const nodes_of_cell nodes(size, 1);
+  parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += kGroup) {  // so little work that the processor itself is far enough ahead
+      const int n = int(std::min<int64_t>(kGroup, to - i));
+      lookup<S> group;
+      group.find(size, 1, u + 3 * i, nullptr, n);
+      P v[8];
+      for (int k = 0; k < 4; ++k) load_pairs(values + nodes.away[k], group.first, v[k], v[k + 4]);
+      store_part(out + i, blend_nodes(group.lanes_of().next, [&](int k) { return v[k]; }), n);
+    }
+  });
+}
+
+// Planes of nodes along x in as many parts as there are threads, about as many points in each: begin[p] .. begin[p + 1].
+template <class S>
+std::vector<int> parts_of(const S* u, int64_t count, int n) {
+  const int parts = thread_count();
+  std::vector<int> begin(parts + 1, n);
+  begin[0] = 0;
+  if (parts == 1) return begin;
+  std::vector<int64_t> points(n, 0);
   for (int64_t i = 0; i < count; ++i) {
     S next;
     int node;
     place(u[3 * i], n, node, next);
-    slab[i] = node / kSlab;
-    ++begin[slab[i] + 1];
+    ++points[node];
   }
-  for (size_t c = 1; c < begin.size(); ++c) begin[c] += begin[c - 1];
-  order.resize(count);
-  std::vector<int32_t> at(begin.begin(), begin.end() - 1);
-  for (int64_t i = 0; i < count; ++i) order[at[slab[i]]++] = int32_t(i);
+  int64_t before = 0;
+  for (int node = 0, p = 1; node < n; before += points[node++])
+    while (p < parts && (before + points[node]) * parts > count * p) begin[p++] = node;
+  return begin;
 }
 
-// The first nodes of the cells of a group, as offsets in a grid of rows, and the weights of the eight nodes.
+// Points whose cells reach planes low .. high - 1, in their order.
 template <class S>
-struct lookup {
-  int64_t first[kGroup];
-  S weight[8][kGroup];
-  // `at`: the grid's numbers, which are asked for.
-  template <bool Write>
-  void prepare(const S* at, const int* size, int C, const S* u, const int32_t* order, int count) {
-    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
-    cells<S> c;
-    c.find(u, order, count, size);
-    c.weights(weight);
-    for (int j = 0; j < kGroup; ++j) first[j] = c.node[0][j] * plane + c.node[1][j] * row + int64_t(c.node[2][j]) * C;
-    for (int j = 0; j < count; ++j)
-      for (const int64_t away : {int64_t(0), row, plane, plane + row})
-        ask_for<Write>(at + first[j] + away, 2 * C * sizeof(S));
+std::vector<int32_t> points_at(const S* u, int64_t count, int n, int low, int high) {
+  std::vector<int32_t> out(count);
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    S next;
+    int node;
+    place(u[3 * i], n, node, next);
+    out[found] = int32_t(i);
+    found += node >= low - 1 && node < high;
   }
-  // One number per node: the nodes are collected, then blended a lane per point.
-  void blend_one(const S* values, int64_t row, int64_t plane, S* out, int count) const {
-    S v[8][kGroup], sum[kGroup];
-    for (int j = 0; j < count; ++j)
-      for (int k = 0; k < 8; ++k)
-        v[k][j] = values[first[j] + (k & 1 ? plane : 0) + (k & 2 ? row : 0) + (k & 4 ? 1 : 0)];
-    for (int j = 0; j < kGroup; ++j) {
-      sum[j] = weight[0][j] * v[0][j];
-      for (int k = 1; k < 8; ++k) sum[j] += weight[k][j] * v[k][j];
-    }
-    for (int j = 0; j < count; ++j) out[j] = sum[j];
-  }
-};
+  out.resize(found);
+  return out;
+}
+
+// The parts of all nodes are found a lane per point, then added up point by point: to a node always in the order of the
+// points, whatever planes a task has.
+template <class S>
+void trilinear_one_backward(const int* size, const S* u, int64_t count, const S* g_out, S* g_values) {
+  using P = pack<S, kGroup>;
+  const nodes_of_cell nodes(size, 1);
+  const std::vector<int> begin = parts_of(u, count, size[0]);
+  const int64_t plane = nodes.away[1], parts = int64_t(begin.size()) - 1;
+  parallel_for(parts, [&](int64_t p) {
+    std::vector<int32_t> chosen;
+    if (parts > 1) chosen = points_at(u, count, size[0], begin[p], begin[p + 1]);
+    const int32_t* order = parts > 1 ? chosen.data() : nullptr;
+    const int64_t low = begin[p] * plane, high = begin[p + 1] * plane;
+    groups_ahead<lookup<S>, 1>(
+        0, parts > 1 ? int64_t(chosen.size()) : count,
+        [&](lookup<S>& group, int64_t i, int n) {
+          order ? group.find(size, 1, u, order + i, n) : group.find(size, 1, u + 3 * i, nullptr, n);
+        },
+        [&](const lookup<S>& group, int j) { nodes.ask_one<true>(g_values + group.first[j]); },
+        [&](const lookup<S>& group, int64_t i, int n, const auto& meanwhile) {
+          for (int j = 0; j < kGroup; ++j) meanwhile(j);
+          alignas(64) S g[kGroup] = {}, share[8][kGroup];
+          for (int j = 0; j < n; ++j) g[j] = g_out[order ? order[i + j] : i + j];
+          P part[8];
+          spread_nodes(load<P>(g), group.lanes_of().next, part);
+          for (int k = 0; k < 8; ++k) store(share[k], part[k]);
+          for (int j = 0; j < n; ++j) {
+            const int64_t first = group.first[j];
+            if (first >= low)
+              for (int k = 0; k < 8; k += 2) g_values[first + nodes.away[k]] += share[k][j];
+            if (first + plane < high)
+              for (int k = 1; k < 8; k += 2) g_values[first + nodes.away[k]] += share[k][j];
+          }
+        });
+  });
+}
 
 }  // namespace
 
 template <class S>
 void trilinear(const S* values, const int* size, int channels, const S* u, int64_t count, S* out) {
+  if (channels == 1) return trilinear_one(values, size, u, count, out);
   with_channels(channels, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : channels;
-    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    const nodes_of_cell nodes(size, C);
     parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
-      one_ahead<lookup<S>>(
-          from, to,
-          [&](lookup<S>& group, int64_t i, int n) {
-            group.template prepare<false>(values, size, C, u + 3 * i, nullptr, n);
-          },
-          [&](const lookup<S>& group, int64_t i, int n) {
-            if (C == 1) return group.blend_one(values, row, plane, out + i, n);
-            for (int j = 0; j < n; ++j) {
-              const S* v = values + group.first[j];
-              S *o = out + (i + j) * C, w[8];
-              for (int k = 0; k < 8; ++k) w[k] = group.weight[k][j];
-              for (int c = 0; c < C; ++c)
-                o[c] = w[0] * v[c] + w[1] * v[plane + c] + w[2] * v[row + c] + w[3] * v[plane + row + c] +
-                       w[4] * v[C + c] + w[5] * v[plane + C + c] + w[6] * v[row + C + c] +
-                       w[7] * v[plane + row + C + c];
-            }
+      points_ahead<lookup<S>, requests::first>(
+          from, to, [&](lookup<S>& group, int64_t i, int n) { group.find(size, C, u + 3 * i, nullptr, n); },
+          [&](const lookup<S>& group, int j) { nodes.ask<false>(values + group.first[j], C); },
+          [&](const lookup<S>& group, int64_t i, int j) {
+            along_row<S, fixed.value>(C, [&](auto pack, int c) {
+              using P = decltype(pack);
+              P next[3];
+              group.place_in(j, next);
+              const S* v = values + group.first[j] + c;
+              store(out + (i + j) * C + c, blend_nodes(next, [&](int k) { return load<P>(v + nodes.away[k]); }));
+            });
           });
     });
   });
@@ -124,44 +244,37 @@ void trilinear(const S* values, const int* size, int channels, const S* u, int64
 
 template <class S>
 void trilinear_backward(const int* size, int channels, const S* u, int64_t count, const S* g_out, S* g_values) {
+  if (channels == 1) return trilinear_one_backward(size, u, count, g_out, g_values);
   std::vector<int32_t> order, begin;
-  sort_by_slab(u, count, size[0], order, begin);
+  sort_by_slab(u, count, size, order, begin);
   const int64_t slabs = int64_t(begin.size()) - 1;
+  const int32_t* chosen = order.data();
   with_channels(channels, [&](auto fixed) {
     const int C = fixed.value ? fixed.value : channels;
-    const int64_t row = int64_t(size[2]) * C, plane = size[1] * row;
+    const nodes_of_cell nodes(size, C);
     // Neighbouring slabs share a plane of nodes: every second one, then the others.
     for (int64_t turn = 0; turn < 2; ++turn)
       parallel_for((slabs + 1 - turn) / 2, [&](int64_t s) {
-        const int32_t* chosen = order.data();
-        one_ahead<lookup<S>>(
-            begin[2 * s + turn], begin[2 * s + turn + 1],
-            [&](lookup<S>& group, int64_t k, int n) {
-              group.template prepare<true>(g_values, size, C, u, chosen + k, n);
-              for (int j = 0; j < n; ++j) ask_for<false>(g_out + int64_t(chosen[k + j]) * C, C * sizeof(S));
+        const int64_t from = begin[2 * s + turn], to = begin[2 * s + turn + 1];
+        points_ahead<lookup<S>, requests::first>(
+            from, to, [&](lookup<S>& group, int64_t i, int n) { group.find(size, C, u, chosen + i, n); },
+            [&](const lookup<S>& group, int j) {
+              nodes.ask<true>(g_values + group.first[j], C);
+              ask_for<false>(g_out + int64_t(group.order[j]) * C, C * sizeof(S));
             },
-            [&](const lookup<S>& group, int64_t k, int n) {
-              for (int j = 0; j < n; ++j) {
-                S* to = g_values + group.first[j];
-                for (int c0 = 0; c0 < C; c0 += kColumns) {  // through local memory: nothing there overlaps the grid
-                  const int most = C - c0 < kColumns ? C - c0 : kColumns;
-                  S g[kColumns];
-                  for (int c = 0; c < most; ++c) g[c] = g_out[int64_t(chosen[k + j]) * C + c0 + c];
-                  const auto add = [&](int corner, int64_t away) {
-                    S* at = to + away + c0;
-                    const S w = group.weight[corner][j];
-                    for (int c = 0; c < most; ++c) at[c] += w * g[c];
-                  };
-                  add(0, 0);
-                  add(4, C);
-                  add(2, row);
-                  add(6, row + C);
-                  add(1, plane);
-                  add(5, plane + C);
-                  add(3, plane + row);
-                  add(7, plane + row + C);
+            [&](const lookup<S>& group, int64_t i, int j) {
+              S* first = g_values + group.first[j];
+              const S* g = g_out + int64_t(chosen[i + j]) * C;
+              along_row<S, fixed.value>(C, [&](auto pack, int c) {
+                using P = decltype(pack);
+                P next[3], part[8];
+                group.place_in(j, next);
+                spread_nodes(load<P>(g + c), next, part);
+                for (int k = 0; k < 8; ++k) {
+                  S* at = first + nodes.away[k] + c;
+                  store(at, load<P>(at) + part[k]);
                 }
-              }
+              });
             });
       });
   });
@@ -172,7 +285,7 @@ namespace {
 // Where a group of points lies in the plane and the line of one mode: offsets of the first rows, and weights.
 template <class S>
 struct factors {
-  int64_t plane[kGroup], line[kGroup];
+  int64_t plane[kGroup], line[kGroup], point[kGroup];
   S corner[4][kGroup], f[kGroup];  // corner: next along b: bit 0, along a: bit 1
   void find(int k, int n, int R, const S* u, int count) {
     const int size[3] = {n, n, n}, a = (k + 1) % 3, b = (k + 2) % 3;
@@ -190,9 +303,8 @@ struct factors {
     }
   }
   template <bool Write>
-  void ask(const S* planes, int64_t row, int R, int count) const {
-    for (int j = 0; j < count; ++j)
-      for (const int64_t away : {int64_t(0), row}) ask_for<Write>(planes + plane[j] + away, 2 * R * sizeof(S));
+  void ask(const S* planes, int64_t row, int R, int j) const {
+    for (const int64_t away : {int64_t(0), row}) ask_for<Write>(planes + plane[j] + away, 2 * R * sizeof(S));
   }
 };
 
@@ -207,25 +319,28 @@ void vector_matrix(const S* planes, const S* lines, int n, int rank, const S* u,
       factors<S> of[3];
     };
     parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
-      one_ahead<modes>(
+      points_ahead<modes, requests::between>(
           from, to,
           [&](modes& group, int64_t i, int points) {
-            for (int k = 0; k < 3; ++k) {
-              group.of[k].find(k, n, R, u + 3 * i, points);
-              group.of[k].template ask<false>(planes, row, R, points);
-            }
+            for (int k = 0; k < 3; ++k) group.of[k].find(k, n, R, u + 3 * i, points);
           },
-          [&](const modes& group, int64_t i, int points) {
-            for (int j = 0; j < points; ++j)
-              for (int k = 0; k < 3; ++k) {
-                const factors<S>& m = group.of[k];
-                const S *p = planes + m.plane[j], *l = lines + m.line[j], f = m.f[j];
-                const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
-                S* o = out + (3 * (i + j) + k) * R;
-                for (int r = 0; r < R; ++r)
-                  o[r] = (w00 * p[r] + w01 * p[R + r] + w10 * p[row + r] + w11 * p[row + R + r]) *
-                         ((1 - f) * l[r] + f * l[R + r]);
-              }
+          [&](const modes& group, int j) {
+            for (int k = 0; k < 3; ++k) group.of[k].template ask<false>(planes, row, R, j);
+          },
+          [&](const modes& group, int64_t i, int j) {
+            for (int k = 0; k < 3; ++k) {
+              const factors<S>& m = group.of[k];
+              const S *p = planes + m.plane[j], *l = lines + m.line[j], f = m.f[j];
+              const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
+              S* o = out + (3 * (i + j) + k) * R;
+              along_row<S, fixed.value>(R, [&](auto pack, int r) {
+                using P = decltype(pack);
+                const P plane =
+                    fma(P(w11), load<P>(p + row + R + r),
+                        fma(P(w10), load<P>(p + row + r), fma(P(w01), load<P>(p + R + r), P(w00) * load<P>(p + r))));
+                store(o + r, plane * fma(P(f), load<P>(l + R + r), P(1 - f) * load<P>(l + r)));
+              });
+            }
           });
     });
   });
@@ -242,50 +357,37 @@ void vector_matrix_backward(const S* planes, const S* lines, int n, int rank, co
     parallel_for(tasks, [&](int64_t task) {
       for (int64_t from = 0; from < count; from += kPoints)
         for (int64_t k = task; k < 3; k += tasks)
-          one_ahead<factors<S>>(
+          points_ahead<factors<S>, requests::between>(
               from, std::min(count, from + kPoints),
               [&](factors<S>& m, int64_t i, int points) {
                 m.find(int(k), n, R, u + 3 * i, points);
-                m.template ask<false>(planes, row, R, points);
-                m.template ask<true>(g_planes, row, R, points);
-                for (int j = 0; j < points; ++j) ask_for<false>(g_out + (3 * (i + j) + k) * R, R * sizeof(S));
+                for (int j = 0; j < points; ++j) m.point[j] = i + j;
               },
-              [&](const factors<S>& m, int64_t i, int points) {
-                for (int j = 0; j < points; ++j) {
-                  const S *p = planes + m.plane[j], *l = lines + m.line[j], *g = g_out + (3 * (i + j) + k) * R;
-                  S *gp = g_planes + m.plane[j], *gl = g_lines + m.line[j];
-                  const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
-                  const S f = m.f[j];
-                  // By eights: rows of 24 floats begin within a cache line, and wider lanes would reach over its end, where what
-                  // was just stored cannot be loaded again at once. All gradients before the first row, and one row at a time.
-                  using P = pack<S, 8>;
-                  constexpr int kMost = kColumns / 8;
-                  for (int r0 = 0; r0 < R; r0 += kColumns) {
-                    P to_plane[kMost], to_line[kMost];
-                    const int most = R - r0 < kColumns ? R - r0 : kColumns, packs = (most + 7) / 8;
-                    const auto get = [&](const S* at, int q) {
-                      return 8 * q + 8 <= most ? load<P>(at + r0 + 8 * q) : load_part<P>(at + r0 + 8 * q, most - 8 * q);
-                    };
-                    for (int q = 0; q < packs; ++q) {
-                      to_plane[q] = get(g, q) * (P(1 - f) * get(l, q) + P(f) * get(l + R, q));
-                      to_line[q] = get(g, q) * (P(w00) * get(p, q) + P(w01) * get(p + R, q) + P(w10) * get(p + row, q) +
-                                                P(w11) * get(p + row + R, q));
-                    }
-                    const auto add = [&](S* to, const P* from, S w) {
-                      for (int q = 0; q < packs; ++q) {
-                        const P sum = get(to, q) + P(w) * from[q];
-                        8 * q + 8 <= most ? store(to + r0 + 8 * q, sum)
-                                          : store_part(to + r0 + 8 * q, sum, most - 8 * q);
-                      }
-                    };
-                    add(gp, to_plane, w00);
-                    add(gp + R, to_plane, w01);
-                    add(gp + row, to_plane, w10);
-                    add(gp + row + R, to_plane, w11);
-                    add(gl, to_line, 1 - f);
-                    add(gl + R, to_line, f);
-                  }
-                }
+              [&](const factors<S>& m, int j) {
+                m.template ask<false>(planes, row, R, j);
+                m.template ask<true>(g_planes, row, R, j);
+                ask_for<false>(g_out + (3 * m.point[j] + k) * R, R * sizeof(S));
+              },
+              [&](const factors<S>& m, int64_t i, int j) {
+                const S *p = planes + m.plane[j], *l = lines + m.line[j], *g = g_out + (3 * (i + j) + k) * R;
+                S *gp = g_planes + m.plane[j], *gl = g_lines + m.line[j];
+                const S w00 = m.corner[0][j], w01 = m.corner[1][j], w10 = m.corner[2][j], w11 = m.corner[3][j];
+                const S f = m.f[j];
+                along_row<S, fixed.value>(R, [&](auto pack, int r) {
+                  using P = decltype(pack);
+                  const auto at = [&](const S* from) { return load<P>(from + r); };
+                  const P line = fma(P(f), at(l + R), P(1 - f) * at(l)), here = at(g);
+                  const P plane =
+                      fma(P(w11), at(p + row + R), fma(P(w10), at(p + row), fma(P(w01), at(p + R), P(w00) * at(p))));
+                  const P to_plane = here * line, to_line = here * plane;
+                  const auto add = [&](S* to, S w, const P& part) { store(to + r, fma(P(w), part, at(to))); };
+                  add(gp, w00, to_plane);
+                  add(gp + R, w01, to_plane);
+                  add(gp + row, w10, to_plane);
+                  add(gp + row + R, w11, to_plane);
+                  add(gl, 1 - f, to_line);
+                  add(gl + R, f, to_line);
+                });
               });
     });
   });
@@ -334,29 +436,38 @@ void tri_vector_backward(const S* lines, int n, int rank, const S* u, int64_t co
 
 namespace {
 
+constexpr int kHashedAhead = 3;        // groups; a point has little work in one level
 constexpr int64_t kAtHand = 1 << 18;  // bytes of a level that are near without being asked for
 
-// Slots and weights of the eight nodes around a group of points in one level.
+// Rows of the eight nodes around a group of points in one level, and how far the points are between them.
 template <class S>
 struct hashed {
-  uint32_t slot[8][kGroup];
-  S weight[8][kGroup];
-  template <bool Write>
-  void prepare(const S* values, int n, int64_t slots, int C, const S* u, int count) {
+  uint32_t row[8][kGroup];  // offsets
+  S next[3][kGroup];
+  void find(int n, int64_t slots, int C, const S* u, int count) {
     const int size[3] = {n, n, n};
     cells<S> c;
     c.find(u, nullptr, count, size);
-    c.weights(weight);
     const bool dense = int64_t(n) * n * n <= slots;
     for (int k = 0; k < 8; ++k)
       for (int j = 0; j < kGroup; ++j)
-        slot[k][j] = slot_of(uint32_t(c.node[0][j] + (k & 1)), uint32_t(c.node[1][j] + (k >> 1 & 1)),
-                             uint32_t(c.node[2][j] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
-    if (int64_t(n) * n * n * C * int64_t(sizeof(S)) <= kAtHand) return;
-    for (int k = 0; k < 8; ++k)
-      for (int j = 0; j < count; ++j) __builtin_prefetch(values + int64_t(slot[k][j]) * C, Write);
+        row[k][j] = uint32_t(C) * slot_of(uint32_t(c.node[0][j] + (k & 1)), uint32_t(c.node[1][j] + (k >> 1 & 1)),
+                                          uint32_t(c.node[2][j] + (k >> 2 & 1)), uint32_t(n), uint32_t(slots), dense);
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < kGroup; ++j) next[i][j] = c.next[i][j];
+  }
+  template <class P>
+  void place_in(int j, P* at) const {
+    for (int i = 0; i < 3; ++i) at[i] = P(next[i][j]);
+  }
+  // The rows of point j of a table of rows of C numbers.
+  template <bool Write>
+  void ask(const S* values, int j) const {
+    for (int k = 0; k < 8; ++k) ask_for_line<Write>(values + row[k][j]);
   }
 };
+
+bool near_at_hand(int n, int row_bytes) { return int64_t(n) * n * n * row_bytes <= kAtHand; }
 
 }  // namespace
 
@@ -369,25 +480,20 @@ void hash(const S* table, const std::vector<int>& nodes, int64_t slots, int feat
     parallel_ranges(count, kPoints, [&](int64_t from, int64_t to) {
       for (int l = 0; l < levels; ++l) {  // level by level: one level's table stays in the cache
         const S* values = table + l * slots * C;
-        one_ahead<hashed<S>>(
-            from, to,
-            [&](hashed<S>& group, int64_t i, int n) {
-              group.template prepare<false>(values, nodes[l], slots, C, u + 3 * i, n);
+        const bool near = near_at_hand(nodes[l], C * sizeof(S));
+        points_ahead<hashed<S>, requests::between, kHashedAhead>(
+            from, to, [&](hashed<S>& group, int64_t i, int n) { group.find(nodes[l], slots, C, u + 3 * i, n); },
+            [=](const hashed<S>& group, int j) {
+              if (!near) group.template ask<false>(values, j);
             },
-            [&](const hashed<S>& group, int64_t i, int n) {
-              for (int j = 0; j < n; ++j) {
-                S* o = out + ((i + j) * levels + l) * C;
-                for (int c0 = 0; c0 < C;
-                     c0 += kColumns) {  // through local sums: the compiler cannot know what overlaps
-                  const int most = C - c0 < kColumns ? C - c0 : kColumns;
-                  S sum[kColumns] = {};
-#pragma GCC unroll 8
-                  for (int k = 0; k < 8; ++k)
-                    for (int c = 0; c < most; ++c)
-                      sum[c] += group.weight[k][j] * values[int64_t(group.slot[k][j]) * C + c0 + c];
-                  for (int c = 0; c < most; ++c) o[c0 + c] = sum[c];
-                }
-              }
+            [=](const hashed<S>& group, int64_t i, int j) {
+              S* to = out + ((i + j) * levels + l) * C;
+              along_row<S, fixed.value>(C, [=, &group](auto pack, int c) {
+                using P = decltype(pack);
+                P next[3];
+                group.place_in(j, next);
+                store(to + c, blend_nodes(next, [&](int k) { return load<P>(values + group.row[k][j] + c); }));
+              });
             });
       }
     });
@@ -406,24 +512,25 @@ void hash_backward(const std::vector<int>& nodes, int64_t slots, int features, c
       for (int64_t from = 0; from < count; from += kPoints)
         for (int64_t l = task; l < levels; l += tasks) {
           S* to = g_table + l * slots * C;
-          one_ahead<hashed<S>>(
+          const bool near = near_at_hand(nodes[l], C * sizeof(S));
+          points_ahead<hashed<S>, requests::between, kHashedAhead>(
               from, std::min(count, from + kPoints),
-              [&](hashed<S>& group, int64_t i, int n) {
-                group.template prepare<true>(to, nodes[l], slots, C, u + 3 * i, n);
+              [&](hashed<S>& group, int64_t i, int n) { group.find(nodes[l], slots, C, u + 3 * i, n); },
+              [=](const hashed<S>& group, int j) {
+                if (!near) group.template ask<true>(to, j);
               },
-              [&](const hashed<S>& group, int64_t i, int n) {
-                for (int j = 0; j < n; ++j)
-                  for (int c0 = 0; c0 < C; c0 += kColumns) {
-                    const int most = C - c0 < kColumns ? C - c0 : kColumns;
-                    S g[kColumns];
-                    for (int c = 0; c < most; ++c) g[c] = g_out[((i + j) * levels + l) * C + c0 + c];
-#pragma GCC unroll 8
-                    for (int k = 0; k < 8; ++k) {
-                      S* at = to + int64_t(group.slot[k][j]) * C + c0;
-                      const S w = group.weight[k][j];
-                      for (int c = 0; c < most; ++c) at[c] += w * g[c];
-                    }
+              [=](const hashed<S>& group, int64_t i, int j) {
+                const S* g = g_out + ((i + j) * levels + l) * C;
+                along_row<S, fixed.value>(C, [=, &group](auto pack, int c) {
+                  using P = decltype(pack);
+                  P next[3], part[8];
+                  group.place_in(j, next);
+                  spread_nodes(load<P>(g + c), next, part);
+                  for (int k = 0; k < 8; ++k) {
+                    S* at = to + group.row[k][j] + c;
+                    store(at, load<P>(at) + part[k]);
                   }
+                });
               });
         }
     });

@@ -40,6 +40,27 @@ struct corner {
   }
 };
 
+// The number at a point from those of its cell's eight nodes, v(k); next: how far the point is along each axis.
+template <class F, class Value>
+RECON_HD F blend_nodes(const F* next, const Value& v) {
+  const auto between = [](const F& a, const F& b, const F& f) { return fma(f, b - a, a); };
+  const F a = between(v(0), v(4), next[2]), b = between(v(1), v(5), next[2]);
+  const F c = between(v(2), v(6), next[2]), d = between(v(3), v(7), next[2]);
+  return between(between(a, b, next[0]), between(c, d, next[0]), next[1]);
+}
+// What of the gradient g of that number belongs to each node: part[k].
+template <class F>
+RECON_HD void spread_nodes(const F& g, const F* next, F* part) {
+  const auto split = [&](int k, int axis) {
+    part[k + (1 << axis)] = part[k] * next[axis];
+    part[k] = part[k] - part[k + (1 << axis)];
+  };
+  part[0] = g;
+  split(0, 2);
+  split(0, 1), split(4, 1);
+  split(0, 0), split(2, 0), split(4, 0), split(6, 0);
+}
+
 // One mode of a vector-matrix product at one point.
 template <class S>
 struct mode {

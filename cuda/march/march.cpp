@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/lane_rows.h"
 #include "core/pack.h"
 #include "core/parallel.h"
 #include "march/march_cpu.h"
@@ -44,19 +45,23 @@ void in_turns(const int32_t* offsets, int64_t first, int64_t last, const Body& b
   }
 }
 
-// alpha, exp(-tau) and d tau / d raw of samples [from, to).
+// alpha, exp(-tau) and d tau / d raw of samples [from, to). One function at a time for all of them: in one loop each has to
+// wait for the one before, and the processor does not look far enough ahead to fill the pause with other samples.
 template <class S>
 void opacities(const S* raw, int64_t from, int64_t to, S delta, S shift, S* alpha, S* through, S* slope) {
   using P = lanes_of<S>;
-  for (int64_t i = 0; i < to - from; i += L) {
-    const int count = int(std::min<int64_t>(L, to - from - i));
-    P d, e;
-    const P in = count == L ? load<P>(raw + from + i) : load_part<P>(raw + from + i, count);
-    const P tau = softplus(in + P(shift), d) * P(delta);
-    store(alpha + i, opacity(tau, e));
-    store(through + i, e);
+  const int64_t n = to - from;
+  const auto shifted = [&](int64_t i) {
+    return load_part<P>(raw + from + i, int(std::min<int64_t>(L, n - i))) + P(shift);
+  };
+  for (int64_t i = 0; i < n; i += L) store(through + i, raised(shifted(i)));
+  for (int64_t i = 0; i < n; i += L) {
+    P d;
+    store(alpha + i, softplus(shifted(i), load<P>(through + i), d) * P(delta));  // the optical depth
     if (slope) store(slope + i, d * P(delta));
   }
+  for (int64_t i = 0; i < n; i += L) store(through + i, passed(load<P>(alpha + i)));
+  for (int64_t i = 0; i < n; i += L) store(alpha + i, opacity_of(load<P>(alpha + i), load<P>(through + i)));
 }
 
 // Distances of samples [from, to) as the distortion sees them.
@@ -86,6 +91,12 @@ P widths(const S* place, int64_t i, int64_t begin, int64_t end) {
 // One past the last of the chosen samples that lie before sample `to`.
 int64_t chosen_before(const int32_t* index, int64_t chosen, int64_t to) {
   return std::lower_bound(index, index + chosen, to) - index;
+}
+
+// One past the last of the chosen samples from `k` on that lie before sample `to`: few of them, one after another.
+int64_t chosen_of(const int32_t* index, int64_t k, int64_t chosen, int64_t to) {
+  while (k < chosen && index[k] < to) ++k;
+  return k;
 }
 
 }  // namespace
@@ -124,6 +135,7 @@ namespace {
 
 // Distances of the samples of some rays, one after another; room() makes space for more without filling it.
 struct distances {
+  std::vector<line> rays;  // as they were walked, where nothing lies outside of the box
   std::unique_ptr<float[]> t;
   int64_t count = 0, capacity = 0;
   void room(int64_t more) {
@@ -208,19 +220,36 @@ void walk_together(const float* origin, const float* direction, int64_t first, i
   }
 }
 
+// The first `count` of L points.
+void store_points(float* to, int count, const P* u) {
+  if (count == L) return store_rows<P>(to, 3, L, 3, u);
+  float all[3 * L];
+  store_rows<P>(all, 3, L, 3, u);
+  std::copy_n(all, 3 * count, to);
+}
+
+// Unit positions [count, 3] of samples of a ray where nothing lies outside.
+void straight(const line& ray, const float* t, int64_t count, float* unit) {
+  for (int64_t k = 0; k < count; k += L) {
+    const int valid = int(std::min<int64_t>(L, count - k));
+    const P now = load_part<P>(t + k, valid);
+    P u[3];
+    for (int i = 0; i < 3; ++i) u[i] = held_inside(P(ray.at[i]) + now * P(ray.slope[i]));
+    store_points(unit + 3 * k, valid, u);
+  }
+}
+
 // Unit positions [count, 3] of samples of a ray where the outside is contracted.
 void contracted(const float* o, const float* d, const float* t, int64_t count, const domain<float>& box, float* unit) {
   const domain<P> lanes = in_lanes(box);
-  alignas(64) float at[3][L];
   for (int64_t k = 0; k < count; k += L) {
     const int valid = int(std::min<int64_t>(L, count - k));
     const P now = load_part<P>(t + k, valid);
     P x[3], u[3];
     for (int i = 0; i < 3; ++i) x[i] = P(o[i]) + now * P(d[i]);
     unit_from_world(lanes, x, u);
-    for (int i = 0; i < 3; ++i) store(at[i], u[i]);
-    for (int j = 0; j < valid; ++j)
-      for (int i = 0; i < 3; ++i) unit[3 * (k + j) + i] = held_inside(at[i][j]);
+    for (int i = 0; i < 3; ++i) u[i] = held_inside(u[i]);
+    store_points(unit + 3 * k, valid, u);
   }
 }
 
@@ -241,6 +270,7 @@ samples sample_rays(const float* origin, const float* direction, const float* of
   parallel_for(groups, [&](int64_t g) {
     distances& out = parts[g];
     const int64_t last = std::min(n, (g + 1) * kGroup);
+    if (bounded) out.rays.reserve(kGroup);
     if (!bounded) {
       std::vector<float> found[L];
       for (int64_t r = g * kGroup; r < last; r += L) {
@@ -259,7 +289,8 @@ samples sample_rays(const float* origin, const float* direction, const float* of
     for (int64_t r = g * kGroup; r < last; ++r) {
       const int64_t before = out.count;
       const span s = span_at(r);
-      walk_lanes(line(origin + 3 * r, direction + 3 * r, s, box, step), s, grid, out);
+      out.rays.emplace_back(origin + 3 * r, direction + 3 * r, s, box, step);
+      walk_lanes(out.rays.back(), s, grid, out);
       all.offsets[r + 1] = int32_t(out.count - before);
     }
   });
@@ -275,9 +306,7 @@ samples sample_rays(const float* origin, const float* direction, const float* of
       float* u = all.position.get() + 3 * at;
       std::copy_n(t, count, all.t.get() + at);
       if (bounded) {
-        const line ray(o, d, span_at(r), box, step);
-        for (int64_t j = 0; j < count; ++j)
-          for (int i = 0; i < 3; ++i) u[3 * j + i] = held_inside(ray.unit(i, t[j]));
+        straight(parts[g].rays[r - g * kGroup], t, count, u);
       } else {
         contracted(o, d, t, count, box, u);
       }
@@ -341,7 +370,18 @@ void composite(const S* raw, const S* t, const int32_t* offsets, int64_t rays, c
           weighted = last_lane(all_placed);
         }
         S colours[3] = {};
-        for (; k < chosen && index[k] < offsets[r + 1]; ++k)
+        const int64_t own = chosen_of(index, k, chosen, offsets[r + 1]);
+        if (own - k >= L) {
+          P sum[3] = {P(0), P(0), P(0)}, c[3];
+          for (; k + L <= own; k += L) {
+            S mine[L];
+            for (int j = 0; j < L; ++j) mine[j] = w[index[k + j] - from];
+            load_rows<P>(colour + 3 * k, 3, L, 3, c);
+            for (int j = 0; j < 3; ++j) sum[j] = fma(load<P>(mine), c[j], sum[j]);
+          }
+          for (int j = 0; j < 3; ++j) colours[j] = hsum(sum[j]);
+        }
+        for (; k < own; ++k)
           for (int c = 0; c < 3; ++c) colours[c] += w[index[k] - from] * colour[3 * k + c];
         S left[L];
         store(left, T_before);
@@ -408,7 +448,20 @@ void composite_backward(const S* raw, const S* t, const int32_t* offsets, int64_
           store(behind + i, after);
           T = last_lane(after);
         }
-        for (; k < chosen && index[k] < offsets[r + 1]; ++k) {
+        const int64_t own = chosen_of(index, k, chosen, offsets[r + 1]);
+        for (; k + L <= own; k += L) {
+          P c[3];
+          S mine[L], seen[L];
+          load_rows<P>(colour + 3 * k, 3, L, 3, c);
+          store(seen, fma(P(g[2]), c[2], fma(P(g[1]), c[1], P(g[0]) * c[0])));
+          for (int j = 0; j < L; ++j) {
+            g_w[index[k + j] - from] = seen[j];
+            mine[j] = w[index[k + j] - from];
+          }
+          for (int j = 0; j < 3; ++j) c[j] = P(g[j]) * load<P>(mine);
+          store_rows<P>(g_colour + 3 * k, 3, L, 3, c);
+        }
+        for (; k < own; ++k) {
           const int64_t i = index[k] - from;
           const S *c = colour + 3 * k, mine = w[i];
           g_w[i] = g[0] * c[0] + g[1] * c[1] + g[2] * c[2];

@@ -81,7 +81,10 @@ struct line {
   RECON_HD float t(int k) const { return first + float(k) * step; }
   RECON_HD float unit(int i, float t) const { return at[i] + t * slope[i]; }
 };
-RECON_HD float held_inside(float u) { return max(0.0f, min(u, 1.0f)); }
+template <class F>
+RECON_HD F held_inside(const F& u) {
+  return max(F(0), min(u, F(1)));
+}
 
 // Calls body(t, unit position) for the samples of one ray: `step` apart in occupied cells, the first moved by `offset`
 // in 0..1. Outside the inner box of a contracted domain steps grow with the distance from its centre.
@@ -140,25 +143,40 @@ RECON_HD S width(const S* t, int64_t i, int64_t from, int64_t to) {
 template <class S>
 inline constexpr double kSmall = sizeof(S) == 4 ? 2e-2 : 1e-4;
 
-// softplus, and its derivative. Beyond 20 both are their limits to the last bit of a float.
+// softplus, and its derivative, from e = exp(x) up to 20: beyond both are their limits to the last bit of a float.
 template <class F>
-RECON_HD F softplus(const F& x, F& slope) {
+RECON_HD F raised(const F& x) {
+  return exp(min(x, F(scalar_of<F>(20))));
+}
+template <class F>
+RECON_HD F softplus(const F& x, const F& e, F& slope) {
   using S = scalar_of<F>;
-  const F e = exp(min(x, F(S(20))));
   slope = e / (F(S(1)) + e);
   // log(1 + e) loses everything where e is small; e - e^2 / 2 + e^3 / 3 is exact to rounding there.
   const F series = e * (F(S(1)) - e * (F(S(0.5)) - e * F(S(1.0 / 3.0))));
   const F direct = log(F(S(1)) + e);
   return select(x > F(S(20)), x, select(e < F(S(kSmall<S>)), series, direct));
 }
-
-// Opacity 1 - exp(-tau) without cancellation for small optical depth tau; `through` = exp(-tau).
 template <class F>
-RECON_HD F opacity(const F& tau, F& through) {
+RECON_HD F softplus(const F& x, F& slope) {
+  return softplus(x, raised(x), slope);
+}
+
+// What comes through an optical depth tau, exp(-tau), and opacity 1 - exp(-tau) without cancellation for small ones.
+template <class F>
+RECON_HD F passed(const F& tau) {
+  return exp(-min(tau, F(scalar_of<F>(80))));
+}
+template <class F>
+RECON_HD F opacity_of(const F& tau, const F& through) {
   using S = scalar_of<F>;
-  through = exp(-min(tau, F(S(80))));
   const F series = tau * (F(S(1)) - tau * (F(S(0.5)) - tau * F(S(1.0 / 6.0))));
   return select(tau < F(S(kSmall<S>)), series, F(S(1)) - through);
+}
+template <class F>
+RECON_HD F opacity(const F& tau, F& through) {
+  through = passed(tau);
+  return opacity_of(tau, through);
 }
 
 // Sums over one ray, front to back.

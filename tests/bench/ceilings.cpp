@@ -1,5 +1,5 @@
-// What this machine can do at best: multiply-adds per second, memory bandwidth, cache lines fetched out of order,
-// exponentials, logarithms, divisions and running sums over lanes, and the loops that splatting cannot do without on
+// What this machine can do at best: multiply-adds per second, memory bandwidth, cache lines fetched out of order, rows read
+// from or added to where they lie in the nearest cache, exponentials, logarithms, divisions and running sums over lanes, and the loops that splatting cannot do without on
 // the simplest data there is. Nothing here shares code with a kernel.
 // Alone: g++ -O3 -march=native -fopenmp tests/bench/ceilings.cpp -o /tmp/ceilings && /tmp/ceilings
 // volume_bench.py and step_floor.py build it as a library and ask it about the very work that a kernel has.
@@ -150,6 +150,38 @@ static float sum_of(lanes x) {
   for (int half : {8, 4, 2, 1}) x += __builtin_shuffle(x, from ^ half);
   return x[0];
 }
+// Rows of `Width` numbers at unrelated places of the nearest cache: eight of them, each times a number of its own, added up;
+// or (Add) the other way round, one row times eight numbers added to eight rows. Nanoseconds per row.
+template <int Width, bool Add>
+static double row_ns() {
+  typedef float row __attribute__((vector_size(4 * Width)));
+  constexpr int kRows = 4096 / Width, kVisits = 4096;
+  alignas(64) static float table[4096], weight[kVisits], sums[kVisits / 8 * Width];
+  static int32_t which[kVisits];
+  std::mt19937 random(0);
+  for (auto& w : which) w = int32_t(random() % kRows);
+  for (int i = 0; i < kVisits; ++i) weight[i] = 1e-6f * float(i % 7);
+  const int rounds = 100;
+  const double s = shortest(9, [&] {
+    for (int r = 0; r < rounds; ++r) {
+      for (int i = 0; i < kVisits; i += 8) {
+        row* out = reinterpret_cast<row*>(sums + i / 8 * Width);
+        row sum{}, given = *out;
+        for (int k = 0; k < 8; ++k) {
+          row* at = reinterpret_cast<row*>(table + which[i + k] * Width);
+          if (Add)
+            *at += weight[i + k] * given;
+          else
+            sum += weight[i + k] * *at;
+        }
+        if (!Add) *out = sum;
+      }
+      asm volatile("" ::: "memory");
+    }
+  });
+  return s / (double(rounds) * kVisits) * 1e9;
+}
+
 // What alpha needs: a relative error of 2e-6. Sixteenths from a table where one instruction looks 16 of them up.
 static lanes exp2_of_alpha(lanes x) {
 #ifdef __AVX512F__
@@ -304,13 +336,26 @@ double ceiling_lines(void* memory, const int32_t* which, int64_t count, int writ
   best = std::min(best, run(std::integral_constant<int, 64>{}));
   return best / double(std::max<int64_t>(count, 1)) * 1e9;
 }
+// Nanoseconds per row of 2, 4, 8 or 16 numbers, read or added to.
+double ceiling_row(int width, int add) {
+  switch (width) {
+    case 2:
+      return add ? row_ns<2, true>() : row_ns<2, false>();
+    case 4:
+      return add ? row_ns<4, true>() : row_ns<4, false>();
+    case 8:
+      return add ? row_ns<8, true>() : row_ns<8, false>();
+    default:
+      return add ? row_ns<16, true>() : row_ns<16, false>();
+  }
+}
 double ceiling_exp() { return lane_ns(exp2_of); }
 double ceiling_log() { return lane_ns(log2_of); }
 double ceiling_divide() {
   return lane_ns([](lanes x) { return 1.0f / x; });
 }
 double ceiling_scan() { return lane_ns(scan_of); }
-double ceiling_fma() { return 2 / fma_rate(1); }        // nanoseconds each
+double ceiling_fma() { return 2 / fma_rate(1); }  // nanoseconds each
 double ceiling_stream() { return 1 / triad_rate(1); }  // nanoseconds per byte
 }
 

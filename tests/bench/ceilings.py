@@ -32,6 +32,7 @@ class Ceilings:
 
     def __init__(self) -> None:
         self._library = _library()
+        self._rows: dict[tuple[int, bool], float] = {}
 
     def _measure(self, name: str) -> float:
         function = getattr(self._library, f"ceiling_{name}")
@@ -67,6 +68,19 @@ class Ceilings:
     def scan(self) -> float:
         """A number of a running sum."""
         return self._measure("scan")
+
+    def row(self, numbers: int, *, add: bool = False) -> float:
+        """A row of neighbouring numbers anywhere in the nearest cache, multiplied and added up (or added to), by the
+        widest reads that fill it: 16, 8, 4 or 2 numbers."""
+        function = self._library.ceiling_row
+        function.restype = ctypes.c_double
+        total, left = 0.0, numbers
+        for width in (16, 8, 4, 2):
+            count, left = divmod(left, width)
+            if count and (width, add) not in self._rows:
+                self._rows[width, add] = float(function(ctypes.c_int(width), ctypes.c_int(add)))
+            total += count * self._rows.get((width, add), 0.0)
+        return total
 
     def composite(self, *, backward: bool) -> float:
         """Compositing a Gaussian at a pixel, or its gradient, where all of it lies in the nearest cache."""

@@ -7,7 +7,9 @@ in the same run (``ceilings.py``), so that other work on the machine slows both.
   lie (read; for gradients read and written back; asked for ahead, nothing computed with them), and inputs and outputs
   as a stream; the two share the way to memory and are added;
 - arithmetic: multiply-adds, exponentials, logarithms, divisions and running sums that the formulas cannot do without,
-  at the rate of a loop that does nothing else. It can go on while memory is awaited, so it is not added.
+  at the rate of a loop that does nothing else. It can go on while memory is awaited, so it is not added;
+- nodes: rows of neighbouring numbers that have to be read or added to one by one, since each point has others, at the
+  rate where all lie in the nearest cache. It can go on as well.
 
 "of stream" is the ratio to an older floor that takes every line for part of a stream at 23.5 GB/s, multiply-adds at 117
 GFlop/s and some 40 operations for a sample's exponentials, and is the same on every machine.
@@ -68,8 +70,9 @@ class Table:
         print(f"{'ns per sample':26}{'forward':>9}{side}{'backward':>11}{side}")
 
     def row(self, name: str, make: Callable[[], Tensor], floor: Callable[[], Floor],
-            floor_back: Callable[[], Floor] | None = None) -> None:
-        """``make`` computes the forward pass; floors are measured after it."""
+            floor_back: Callable[[], Floor] | None = None, by: tuple[Tensor, ...] = ()) -> None:
+        """``make`` computes the forward pass; floors are measured after it. by: what the gradient is asked for, where
+        the kernel does not add it to a parameter's itself."""
 
         def timed(run: Callable[[], object], under: Callable[[], Floor]) -> str:
             ns, low = best(run) / self.samples * 1e9, under()
@@ -79,19 +82,25 @@ class Table:
         if floor_back:
             out = make()
             g = torch.ones_like(out)
-            line += "  " + timed(lambda: out.backward(g, retain_graph=True), floor_back)
+            line += "  " + timed(lambda: (torch.autograd.grad(out, by, g, retain_graph=True) if by
+                                          else out.backward(g, retain_graph=True)), floor_back)
         print(line, flush=True)
 
 
 def lookup(table: Table, ceilings: Ceilings, name: str, make: Callable[[], Tensor], parts: list[tuple[Tensor, Tensor]],
-           fma: float, out_bytes: float, old_lines: float, *, read_back: bool = False) -> None:
-    """A row of a lookup. parts: tensors and the lines of them that are needed; ``read_back``: the backward pass reads
-    the values, too."""
+           fma: float, out_bytes: float, old_lines: float, nodes: tuple[int, int], *, read_back: bool = False) -> None:
+    """A row of a lookup. parts: tensors and the lines of them that are needed; nodes: how many rows of how many numbers
+    a point reads; ``read_back``: the backward pass reads the values, too."""
     n, stream = table.samples, 12 + out_bytes
+    rows, numbers = nodes
 
-    def floor(ns: float, old: float) -> Floor:
-        return Floor(max(ns / n + stream * ceilings.byte, fma * ceilings.fma),
+    def floor(ns: float, old: float, nodes_ns: float) -> Floor:
+        return Floor(max(ns / n + stream * ceilings.byte, fma * ceilings.fma, nodes_ns),
                      max((old * LINE + stream) / BYTES_PER_NS, fma / FMA_PER_NS))
+
+    def visits(*, back: bool) -> float:
+        reading = rows * ceilings.row(numbers)
+        return reading if not back else rows * ceilings.row(numbers, add=True) + (reading if read_back else 0.0)
 
     def read() -> float:
         return sum(ceilings.lines(values.detach(), lines, write=False) for values, lines in parts)
@@ -100,8 +109,8 @@ def lookup(table: Table, ceilings: Ceilings, name: str, make: Callable[[], Tenso
         gradients = [(values.grad, lines) for values, lines in parts]
         return sum(ceilings.lines(g, lines, write=True) for g, lines in gradients if g is not None)
 
-    table.row(name, make, lambda: floor(read(), old_lines),
-              lambda: floor(written() + (read() if read_back else 0.0), 2 * old_lines))
+    table.row(name, make, lambda: floor(read(), old_lines, visits(back=False)),
+              lambda: floor(written() + (read() if read_back else 0.0), 2 * old_lines, visits(back=True)))
 
 
 def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
@@ -118,12 +127,12 @@ def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
         rows, width = dense(corners(u, size), size), 4 * channels
         lookup(table, ceilings, f"trilinear, {channels} channel{'s' * (channels > 1)}",
                partial(grid.trilinear, values, u), [(values, needed(values, rows, width))], 8 * channels, width,
-               counted(rows, width))
+               counted(rows, width), (4, 2 * channels))  # two nodes next to each other
     planes, factor = torch.randn(3, 126, 126, 24, requires_grad=True), torch.randn(3, 126, 24, requires_grad=True)
     across = [dense(corners(u[:, [(k + 1) % 3, (k + 2) % 3]], size[:2]), size[:2]) for k in range(3)]
     lines = torch.cat([needed(planes, rows + k * 126 * 126, 96) for k, rows in enumerate(across)])
     lookup(table, ceilings, "vector-matrix, rank 24", lambda: grid.vector_matrix(planes, factor, u), [(planes, lines)],
-           3 * 24 * 8, 4 * 72, sum(counted(rows, 96) for rows in across), read_back=True)
+           3 * 24 * 8, 4 * 72, sum(counted(rows, 96) for rows in across), (9, 2 * 24), read_back=True)
     count = 1 << 17
     slots = torch.randn(8, count, 4, requires_grad=True)
     sides = [round(16 * 16 ** (i / 7)) for i in range(8)]
@@ -133,7 +142,7 @@ def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
     # The older floor took a hash to scatter nodes over lines of their own; neighbours along x share one mostly.
     old = sum(counted(dense(corners(u, (s, s, s)), (s, s, s)), 16 if s**3 <= count else LINE) for s in sides)
     lookup(table, ceilings, "hash, 8 levels x 4", lambda: grid.hash_grid(slots, sides, u), [(slots, lines)], 8 * 32,
-           128, old)
+           128, old, (64, 4))
 
 
 def kernels() -> None:
@@ -163,7 +172,8 @@ def networks(table: Table, ceilings: Ceilings, n: int, generator: torch.Generato
         x = torch.randn(n, sizes[0], generator=generator, requires_grad=True)
         fma = float(sum(a * b for a, b in pairwise(sizes)))
         table.row("network " + "-".join(map(str, sizes)),
-                  partial(mlp.mlp, parameters, sizes, x, squash=True), partial(floor, fma), partial(floor, 3 * fma))
+                  partial(mlp.mlp, parameters, sizes, x, squash=True), partial(floor, fma), partial(floor, 3 * fma),
+                  (parameters, x))
 
 
 def marching(table: Table, ceilings: Ceilings, generator: torch.Generator) -> None:
@@ -183,7 +193,7 @@ def marching(table: Table, ceilings: Ceilings, generator: torch.Generator) -> No
     table.row("compositing", lambda: march.composite(raw, colour, t, offsets, index, torch.ones(3), delta=0.5,
                                                      shift=-3.0).rgb,
               lambda: floor(14, opacity + c.divide + 3 * c.scan + 20 * c.fma),
-              lambda: floor(22, opacity + c.divide + 2 * c.scan + 20 * c.fma, 60))
+              lambda: floor(22, opacity + c.divide + 2 * c.scan + 20 * c.fma, 60), (raw,))
     table.row("weights", lambda: march.weights(raw, offsets, delta=0.5, shift=-3.0),
               lambda: floor(8, opacity + c.scan + 8 * c.fma))
     origin = torch.tensor([[0.0, 0.0, -3.0]]).repeat(RAYS, 1)
