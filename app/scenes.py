@@ -70,13 +70,15 @@ def at_working_size(found: Capture, size: tuple[int, int], memory: int, runs: Pa
 
 
 def with_points(small: Capture, system: System, report: Reporter) -> Capture:
-    """The capture with points found in its photos, where it came without and has nothing better to start from."""
+    """The capture with points found in its photos, where it came without and has nothing better to start from, or where
+    the system is for surfaces."""
     if small.format == "run" or small.surface is not None:
         return small
-    from recon.fields.parts.plane_sweep import with_swept_points
+    from recon.fields.parts.swept_points import with_swept_points
     from recon.fit.photos import uses_mask
 
-    return with_swept_points(small, uses_mask(small, system), _progress(report))
+    surface = any(loss.weight and getattr(loss, "dense", False) for loss in system.losses.values())
+    return with_swept_points(small, uses_mask(small, system), surface=surface, progress=_progress(report))
 
 
 def with_start(capture: Capture, path: str | None) -> Capture:
@@ -149,7 +151,8 @@ def scene_words(found: Capture, small: Capture, cores: int) -> str:
         text += f" → {usual_after[0]}x{usual_after[1]}"
         text += f" for this machine ({cores} core{'s' if cores > 1 else ''})" if cores else ""
     points = f"{len(small.points):,} points" if small.points is not None and len(small.points) else "no points"
-    points += " found in the photos" if small.points is not None and found.points is None else ""
+    added = len(small.points or ()) - len(found.points or ())
+    points += f", {added:,} of them found in the photos" if added else ""
     return f"{text}; {points}"
 
 

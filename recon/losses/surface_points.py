@@ -1,4 +1,4 @@
-"""Points that structure from motion found lie on the surface.
+"""Points that structure from motion and plane sweeps found lie on the surface.
 
 Source: Fu et al., "Geo-Neus: Geometry-Consistent Neural Implicit Surfaces Learning for Multi-view Reconstruction",
 NeurIPS 2022, arXiv 2205.15848, section 3.3; clamped here, because such points have outliers.
@@ -7,7 +7,7 @@ NeurIPS 2022, arXiv 2205.15848, section 3.3; clamped here, because such points h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,11 +17,13 @@ from torch import Tensor
 class SurfacePoints:
     """Mean distance between the capture's points and the surface in voxels of the finest grid; nothing without them."""
 
+    dense: ClassVar[bool] = True  # wants many points: plane sweeps are made for it
+
     weight: float = 0.01
     # points of a step
     count: int = 512
     # distances beyond so many voxels count no more
-    most: float = 10.0
+    most: float = 30.0
 
     def of_points(self, field: Any, generator: torch.Generator) -> Tensor:
         """Scalar, see ``PointRegularizer``; a field has ``surface_points``, ``signed_distance`` and ``voxel``."""

@@ -23,7 +23,7 @@ import recon.data as data
 from recon.app import catalogue, machine
 from recon.configs import gaussians
 from recon.fields.parts import initial_points
-from recon.fields.parts.plane_sweep import with_swept_points
+from recon.fields.parts.swept_points import with_swept_points
 from recon.fit.loop import Fit
 from recon.fit.photos import uses_mask
 from recon.fit.plan import with_steps, with_visits
@@ -94,7 +94,7 @@ IDEAS = {
     "far points": Without(patched={"recon.fields.parts.initial_points._behind": nothing}),
     "hull": Without(patched={"recon.fields.parts.initial_points.visual_hull": nothing}),
     "in front": Without(patched={"recon.fields.parts.initial_points._in_front_of_cameras": in_a_cube}),
-    "sweeps": Without(patched={"recon.fields.parts.plane_sweep._FEWEST_VIEWS": 1_000_000}),
+    "sweeps": Without(patched={"recon.fields.parts.swept_points._FEWEST_VIEWS": 1_000_000}),
     "bounded size": Without(patched={"recon.fields.gaussians._spacing": spacing}),
 }
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.fields.parts.plane_sweep import swept, with_swept_points
+from recon.fields.parts.plane_sweep import swept
+from recon.fields.parts.swept_points import with_swept_points
 from recon.types import Camera, Capture, Photo, PointCloud, View
 
 NORMAL = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, 1.0], dtype=torch.float64), dim=0)
@@ -22,6 +23,7 @@ class Painted:
 
     shade: float = 1.0
     mask: Tensor | None = None
+    alpha: Tensor | None = None
 
     def read(self, camera: Camera) -> Photo:
         x, y = (torch.arange(n, dtype=torch.float64) + 0.5 for n in camera.size)
@@ -32,7 +34,7 @@ class Painted:
         phase = torch.rand(40, generator=generator, dtype=torch.float64) * 6.28
         value = (at @ waves.T + phase).sin().sum(-1) / 40**0.5 * 0.25 * self.shade + 0.5
         rgb = (value.clamp(0, 1) * 255).round().to(torch.uint8)[None].repeat(3, 1, 1)
-        return Photo(rgb, mask=self.mask)
+        return Photo(rgb, alpha=self.alpha, mask=self.mask)
 
 
 def capture(source: Painted | None = None, count: int = 6) -> Capture:
@@ -70,7 +72,7 @@ def test_the_same_points_on_any_number_of_threads() -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(swept(capture().views, 3.0))
+            results.append(swept(capture().views, 1.0, 9.0))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(results[0][0], results[1][0])
@@ -91,8 +93,8 @@ def test_nothing_is_found_where_a_mask_says_so() -> None:
     mask = torch.full((HEIGHT, WIDTH), 255, dtype=torch.uint8)
     mask[:, : WIDTH // 2] = 0
     source = Painted(mask=mask)
-    masked, _ = swept(capture(source).views, 3.0, masked=True)
-    every, _ = swept(capture(source).views, 3.0)
+    masked, _ = swept(capture(source).views, 1.0, 9.0, masked=True)
+    every, _ = swept(capture(source).views, 1.0, 9.0)
     assert 1_000 < len(masked) < 0.6 * len(every)
 
 
@@ -124,3 +126,28 @@ def test_cameras_side_by_side_that_look_the_same_way() -> None:
     found = with_swept_points(replace(given, views=tuple(views))).points
     assert found is not None
     assert float((found.positions @ NORMAL).abs().median()) < 0.012
+
+
+def test_surfaces_get_many_finer_points_beside_their_own() -> None:
+    given = capture()
+    across = torch.rand(150, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    own = torch.cat([across, (-(across @ NORMAL[:2]) / NORMAL[2])[:, None]], dim=1)
+    given = replace(given, points=PointCloud(own, torch.zeros(150, 3, dtype=torch.uint8)), mask_meaning="object")
+    found = with_swept_points(given, "object", surface=True).points
+    assert found is not None
+    assert torch.equal(found.positions[:150], own)
+    away = (found.positions[150:] @ NORMAL).abs() / 3.0
+    assert len(away) > 5_000
+    assert float(torch.quantile(away, 0.98)) < 0.006
+    rough = with_swept_points(capture()).points
+    assert rough is not None
+    assert float(away.median()) < 0.6 * float((rough.positions @ NORMAL).abs().median()) / 3.0
+
+
+def test_nothing_is_found_where_a_photo_is_transparent() -> None:
+    alpha = torch.full((HEIGHT, WIDTH), 255, dtype=torch.uint8)
+    alpha[:, : WIDTH // 2] = 0
+    given = replace(capture(Painted(alpha=alpha)), has_alpha=True)
+    seen, _ = swept(given.views, 1.0, 9.0)
+    every, _ = swept(capture().views, 1.0, 9.0)
+    assert 1_000 < len(seen) < 0.6 * len(every)

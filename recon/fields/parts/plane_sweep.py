@@ -1,8 +1,7 @@
-"""Points for captures that come without: depth by plane sweeps, kept where views agree.
+"""Points from plane sweeps: depth at which photos agree, kept where neighbouring views have found the same.
 
-Poses often come without points (from a game engine, a phone's tracker, a rig). Each view is compared with its
-neighbours on planes of constant depth, by normalised cross-correlation of small windows; the depth that correlates best
-counts where neighbours have found the same.
+Each view is compared with its neighbours on planes of constant depth, by normalised cross-correlation of small windows.
+A fine sweep then searches near the depths so found, in larger pictures.
 Collins, "A space-sweep approach to true multi-image matching", CVPR 1996; Schönberger, Zheng, Pollefeys, Frahm,
 "Pixelwise view selection for unstructured multi-view stereo", ECCV 2016 (consistency between views).
 """
@@ -10,76 +9,79 @@ Collins, "A space-sweep approach to true multi-image matching", CVPR 1996; Schö
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
-from recon.fields.parts.initial_points import focus_of
-from recon.types import Camera, Capture, PointCloud, View
+from recon.types import Camera, View
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of how much
 
-_ENOUGH = 100  # points of its own that a capture can start from
-_FEWEST_VIEWS = 3
-_MOST_VIEWS = 24
-_LONGER_SIDE = 128  # pixels of the pictures that are compared
-_PLANES = 64  # even in inverse depth
 _AT_ONCE = 16  # planes
-_RANGE = 4.0  # nearest and farthest plane, as a factor of the middle depth
 _NEIGHBOURS = 4  # views that each is compared with
 _BEST = 2  # of them: it may be hidden from the others
-_WINDOW = 5  # pixels
-_LEAST = 0.75  # correlation of a depth that counts
-_UNIQUE = 0.7  # what it lacks of 1, as a share of what the best one elsewhere lacks: smooth pictures fit at any depth
 _APART = 3  # planes, from which on a depth lies elsewhere
 _VOTES = 3  # of neighbours, as far as there are any
-_AGREE = 0.03  # relative difference of depths that are the same
-_TEXTURE = 2e-4  # variance of a window (brightness 0..1) below which nothing can be found
-_MOST_POINTS = 20_000
+_REACH = 1.5  # planes of the sweep before, to both sides, that a fine sweep searches
 
 
-def with_swept_points(capture: Capture, masks: str | None = None, progress: Progress | None = None) -> Capture:
-    """The capture with points found by plane sweeps, if it has none and nothing better to start from.
+@dataclass(frozen=True)
+class Sweep:
+    """How finely is searched, and what is believed."""
 
-    For captures of ``prepare`` (pinhole cameras); held-out views take no part. ``masks``: how they are used, "ignore",
-    "object" or None. Returned as it is where it has points, opacity or object masks (their hull is a better start), too
-    few views, or where hardly anything was found.
-    """
-    own = capture.points
-    if (own is not None and len(own) >= _ENOUGH) or capture.has_alpha or masks == "object":
-        return capture
-    views = capture.train[:: max(-(-len(capture.train) // _MOST_VIEWS), 1)]
-    if len(views) < _FEWEST_VIEWS:
-        return capture
-    positions, colours = swept(views, _middle_depth(capture), masked=masks is not None, progress=progress)
-    if len(positions) < _ENOUGH:
-        return capture
-    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))[:_MOST_POINTS].sort().values
-    return replace(capture, points=PointCloud(positions[order], colours[order]))
+    # of pictures that are compared, pixels
+    longer_side: int = 128
+    # even in inverse depth
+    planes: int = 64
+    # side of the windows that are compared, pixels
+    window: int = 5
+    # variance of a window (brightness 0..1) below which nothing can be found
+    texture: float = 2e-4
+    # correlation of a depth that counts
+    least: float = 0.75
+    # what it lacks of 1, as a share of what the best one elsewhere lacks: smooth pictures fit at any depth
+    unique: float = 0.7
+    # relative difference of depths that are the same
+    agree: float = 0.03
 
 
-def swept(views: Sequence[View], middle: float, *, masked: bool = False, progress: Progress | None = None
-          ) -> tuple[Tensor, Tensor]:
+# For surfaces: first where, believing more, then how far to about a thousandth, believing little.
+_FIRST = Sweep(longer_side=160, window=7, texture=5e-5, least=0.6, unique=1.0)
+_FINE = Sweep(longer_side=640, planes=17, window=7, texture=5e-5, least=0.7, unique=1.0, agree=0.004)
+
+
+def swept(views: Sequence[View], near: float, far: float, *, fine: bool = False, masked: bool = False,
+          progress: Progress | None = None) -> tuple[Tensor, Tensor]:
     """Positions [n, 3] float64 in the world and colours [n, 3] uint8 of what neighbouring views confirm.
 
-    ``middle``: the depth, in scene units, around which is searched. ``masked``: not where a mask says "not this".
+    ``near``, ``far``: depths in scene units between which is searched. ``masked``: not where a mask says "not this";
+    never where photos are transparent. Views are those of ``prepare`` (pinhole cameras).
     """
-    pictures = [_Picture.of(v, masked) for v in views]
-    near = _neighbours([p.camera for p in pictures])
-    depths = []
-    for k, picture in enumerate(pictures):
-        depths.append(_depth(picture, [pictures[j] for j in near[k]], middle))
-        if progress is not None:
-            progress("Sweeping planes", k + 1, len(pictures))
+    others = _neighbours([v.camera for v in views])
+    inverse = torch.linspace(1 / near, 1 / far, Sweep.planes)
+    between = float(inverse[0] - inverse[1])
+    sweeps = [_FIRST, _FINE] if fine else [Sweep()]
+    found: list[Tensor] = []
+    pictures: list[_Picture] = []
+    for s in sweeps:
+        pictures = [_Picture.of(v, s.longer_side, masked) for v in views]
+        for k, picture in enumerate(pictures):
+            tried = inverse[:, None]
+            if s is _FINE:
+                tried = _around(found[k], picture.size, between)
+            depth = _depth(picture, [pictures[j] for j in others[k]], tried, s)
+            found[k : k + 1] = [depth]
+            if progress is not None:
+                progress("Sweeping planes", k + 1 + sweeps.index(s) * len(pictures), len(sweeps) * len(pictures))
     positions, colours = [], []
     for k, picture in enumerate(pictures):
-        points = picture.camera.centre + picture.rays.double() * depths[k].reshape(-1, 1)
+        points = picture.camera.centre + picture.rays.double() * found[k].reshape(-1, 1)
         votes = torch.zeros(len(points))
-        for j in near[k]:
-            votes += _confirmed(points, pictures[j].camera, depths[j])
-        kept = (depths[k].reshape(-1) > 0) & (votes >= max(min(_VOTES, len(near[k])), 1))
+        for j in others[k]:
+            votes += _confirmed(points, pictures[j].camera, found[j], sweeps[-1].agree)
+        kept = (found[k].reshape(-1) > 0) & (votes >= max(min(_VOTES, len(others[k])), 1))
         positions.append(points[kept])
         colours.append(picture.rgb.flatten(1).T[kept].round().to(torch.uint8))
     return torch.cat(positions), torch.cat(colours)
@@ -102,41 +104,33 @@ class _Picture:
     rays: Tensor
 
     @staticmethod
-    def of(view: View, masked: bool) -> _Picture:
+    def of(view: View, longer_side: int, masked: bool) -> _Picture:
         photo, camera = view.photo(), view.camera
-        scale = min(_LONGER_SIDE / max(camera.size), 1.0)
+        scale = min(longer_side / max(camera.size), 1.0)
         camera = camera.scaled(max(round(camera.width * scale), 1), max(round(camera.height * scale), 1))
         size = (camera.height, camera.width)
         rgb = interpolate(photo.rgb.float()[None], size=size, mode="area")[0]
         valid = torch.ones(1, 1, *size)
-        if masked and photo.mask is not None:
-            valid = (interpolate(photo.mask.float()[None, None], size=size, mode="area") > 254).float()
+        for plane in (photo.alpha, photo.mask if masked else None):
+            if plane is not None:
+                valid *= interpolate(plane.float()[None, None], size=size, mode="area") > 254
         x, y = (torch.arange(n, dtype=torch.float64) + 0.5 for n in camera.size)
         at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
         _, direction = camera.rays(at)
         rays = direction / (direction @ camera.forward)[:, None]
         return _Picture(camera, rgb, rgb.mean(0)[None, None] / 255, valid, rays.float())
 
-
-def _middle_depth(capture: Capture) -> float:
-    """Of the point closest to all optical axes where most cameras look at it; else ten times what lies between them."""
-    focus, distance = focus_of(capture)
-    ahead = torch.stack([(focus - v.camera.centre) @ v.camera.forward for v in capture.views]) > 0
-    if float(ahead.double().mean()) > 0.5:
-        return distance
-    between = _between(capture.centres).fill_diagonal_(torch.inf)
-    return 10.0 * float(between.amin(1).median().clamp_min(1e-6))
-
-
-def _between(centres: Tensor) -> Tensor:
-    return (centres[:, None] - centres[None]).norm(dim=-1)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)"""
+        return self.camera.height, self.camera.width
 
 
 def _neighbours(cameras: Sequence[Camera]) -> list[list[int]]:
     """Views that look the same way from near by, but not from the same place: those show no depth."""
     centres = torch.stack([c.centre for c in cameras])
     forward = torch.stack([c.forward for c in cameras])
-    between = _between(centres)
+    between = (centres[:, None] - centres[None]).norm(dim=-1)
     spread = (centres - centres.mean(0)).norm(dim=1).mean().clamp_min(1e-12)
     cost = between / spread + 2 * (1 - (forward[:, None] * forward[None]).sum(-1))
     cost = torch.where(between < 1e-3 * spread, torch.inf, cost)
@@ -144,59 +138,72 @@ def _neighbours(cameras: Sequence[Camera]) -> list[list[int]]:
     return [[j for j in row[:_NEIGHBOURS] if cost[i, j] < torch.inf] for i, row in enumerate(order)]
 
 
-def _mean(x: Tensor) -> Tensor:
-    """Of the window around each pixel."""
-    return avg_pool2d(x, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+def _around(depth: Tensor, size: tuple[int, int], between: float) -> Tensor:
+    """[planes, height * width] inverse depths near those of a smaller picture, ``between`` apart there; holes take the
+    mean around them, and stay holes (nan) where there is nothing near."""
+    inverse = torch.where(depth > 0, 1 / depth, 0.0).float()[None, None]
+    known = (depth > 0).float()[None, None]
+    mean = avg_pool2d(inverse, 5, 1, 2) / avg_pool2d(known, 5, 1, 2)
+    inverse = torch.where(known > 0, inverse, mean)
+    middle = interpolate(inverse, size=size, mode="nearest").reshape(-1)
+    return middle + torch.linspace(_REACH, -_REACH, _FINE.planes)[:, None] * between
 
 
-def _depth(picture: _Picture, others: Sequence[_Picture], middle: float) -> Tensor:
-    """[height, width] float64: the depth at which the picture correlates best with others, 0 where none does well."""
-    inverse = torch.linspace(_RANGE / middle, 1 / (_RANGE * middle), _PLANES)
-    grey, mean = picture.grey, _mean(picture.grey)
-    variance = _mean(grey * grey) - mean * mean
-    scores = torch.empty(_PLANES, *grey.shape[2:])
-    for first in range(0, _PLANES, _AT_ONCE):
+def _depth(picture: _Picture, others: Sequence[_Picture], inverse: Tensor, s: Sweep) -> Tensor:
+    """[height, width] float64: which of the depths 1 / ``inverse`` [planes, 1 or pixels] correlates best with other
+    pictures, between planes by a parabola; 0 where none does well."""
+
+    def mean(x: Tensor) -> Tensor:  # of the window around each pixel
+        return avg_pool2d(x, s.window, 1, s.window // 2, count_include_pad=False)
+
+    planes, (height, width) = len(inverse), picture.size
+    grey, own = picture.grey, mean(picture.grey)
+    variance = mean(grey * grey) - own * own
+    scores = torch.empty(planes, height, width)
+    for first in range(0, planes, _AT_ONCE):
         found = []
         for other in others:
             seen = _looked_up(other, picture, inverse[first : first + _AT_ONCE])
             value, valid = seen[:, :1], seen[:, 1:] > 0.99
-            m = _mean(value)
-            deviation = ((_mean(value * value) - m * m).clamp_min(_TEXTURE) * variance.clamp_min(_TEXTURE)).sqrt()
-            found.append(torch.where(valid, (_mean(grey * value) - mean * m) / deviation, -1.0)[:, 0])
+            m = mean(value)
+            deviation = ((mean(value * value) - m * m).clamp_min(s.texture) * variance.clamp_min(s.texture)).sqrt()
+            found.append(torch.where(valid, (mean(grey * value) - own * m) / deviation, -1.0)[:, 0])
         best = torch.stack(found).topk(min(_BEST, len(found)), dim=0).values if found else torch.full((1,), -1.0)
         scores[first : first + _AT_ONCE] = best.mean(0)
     best, plane = scores.max(0)
-    elsewhere = (torch.arange(_PLANES)[:, None, None] - plane).abs() >= _APART
+    elsewhere = (torch.arange(planes)[:, None, None] - plane).abs() >= _APART
     second = torch.where(elsewhere, scores, -1.0).amax(0)
-    inner = plane.clamp(1, _PLANES - 2)
+    inner = plane.clamp(1, planes - 2)
     before, at, after = (scores.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
-    shift = 0.5 * (before - after) / (before - 2 * at + after).clamp_max(-1e-6)  # where a parabola is highest
-    found_inverse = inverse[0] + (inverse[1] - inverse[0]) * (inner + shift.clamp(-0.5, 0.5))
-    good = (best > _LEAST) & (1 - best < _UNIQUE * (1 - second)) & (inner == plane)
-    good &= (variance[0, 0] > _TEXTURE) & (picture.valid[0, 0] > 0)
-    return torch.where(good, 1 / found_inverse, 0.0).double()
+    shift = 0.5 * (before - after) / (before - 2 * at + after).clamp_max(-1e-6)
+    step = (inverse[1] - inverse[0]).expand(height * width).view(height, width)
+    start = inverse[0].expand(height * width).view(height, width)
+    depth = 1 / (start + step * (inner + shift.clamp(-0.5, 0.5)))
+    good = (best > s.least) & (1 - best <= s.unique * (1 - second)) & (inner == plane)
+    good &= (variance[0, 0] > s.texture) & (picture.valid[0, 0] > 0) & torch.isfinite(depth) & (depth > 0)
+    return torch.where(good, depth, 0.0).double()
 
 
 def _looked_up(other: _Picture, picture: _Picture, inverse: Tensor) -> Tensor:
     """[planes, 2, height, width]: brightness of another picture where pixels at these inverse depths fall, and whether
     it has any there."""
     camera = other.camera
-    pose = camera.camera_from_world.float()
-    ray = picture.rays @ pose[:3, :3].T
-    centre = (camera.camera_from_world[:3, :3] @ picture.camera.centre + camera.camera_from_world[:3, 3]).float()
-    x, y, z = (ray[:, i] + inverse[:, None] * centre[i] for i in range(3))  # times depth
+    pose = camera.camera_from_world
+    ray = picture.rays @ pose[:3, :3].float().T
+    centre = (pose[:3, :3] @ picture.camera.centre + pose[:3, 3]).float()
+    x, y, z = (ray[:, i] + inverse * centre[i] for i in range(3))  # times inverse depth
     fx, fy, cx, cy = camera.intrinsics.float()
     z = torch.where(z > 1e-6, z, torch.nan)
     grid = torch.stack([(fx * x / z + cx) / camera.width, (fy * y / z + cy) / camera.height], dim=-1) * 2 - 1
-    grid = grid.nan_to_num(3.0).clamp(-3, 3).view(len(inverse), picture.camera.height, picture.camera.width, 2)
+    grid = grid.nan_to_num(3.0).clamp(-3, 3).view(len(inverse), *picture.size, 2)
     both = torch.cat([other.grey, other.valid], dim=1).expand(len(inverse), -1, -1, -1)
     return grid_sample(both, grid, align_corners=False, padding_mode="zeros")
 
 
-def _confirmed(points: Tensor, camera: Camera, depths: Tensor) -> Tensor:
+def _confirmed(points: Tensor, camera: Camera, depths: Tensor, agree: float) -> Tensor:
     """[n] whether the depth that another view has found there is the points' own."""
     pixel, depth = camera.project(points)
     x, y = (pixel[:, i].nan_to_num(-1.0).clamp(-1, 1e6).floor().long() for i in range(2))
     inside = (depth > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
     found = depths[y.clamp(0, camera.height - 1), x.clamp(0, camera.width - 1)]
-    return inside & ((found - depth).abs() < _AGREE * depth)
+    return inside & ((found - depth).abs() < agree * depth)
