@@ -23,7 +23,7 @@ _AT_ONCE = 16  # planes
 _NEIGHBOURS = 4  # views that each is compared with
 _BEST = 2  # of them: it may be hidden from the others
 _APART = 3  # planes, from which on a depth lies elsewhere
-_VOTES = 3  # of neighbours, as far as there are any
+_SURE = 0.2  # of the points that so many neighbours confirm as are asked, confirmed by one more: by chance few are
 _REACH = 1.5  # planes of the sweep before, to both sides, that a fine sweep searches
 
 
@@ -45,16 +45,19 @@ class Sweep:
     unique: float = 0.7
     # relative difference of depths that are the same
     agree: float = 0.03
+    # of neighbours that have found the same, as far as there are any
+    votes: int = 2
 
 
 # For surfaces: first where, believing more, then how far to about a thousandth, believing little.
 _FIRST = Sweep(longer_side=160, window=7, texture=5e-5, least=0.6, unique=1.0)
-_FINE = Sweep(longer_side=640, planes=17, window=7, texture=5e-5, least=0.7, unique=1.0, agree=0.004)
+_FINE = Sweep(longer_side=640, planes=17, window=7, texture=5e-5, least=0.7, unique=1.0, agree=0.004, votes=3)
 
 
 def swept(views: Sequence[View], near: float, far: float, *, fine: bool = False, masked: bool = False,
           progress: Progress | None = None) -> tuple[Tensor, Tensor]:
-    """Positions [n, 3] float64 in the world and colours [n, 3] uint8 of what neighbouring views confirm.
+    """Positions [n, 3] float64 in the world and colours [n, 3] uint8 of what neighbouring views confirm; nothing
+    where they seem to agree by chance alone.
 
     ``near``, ``far``: depths in scene units between which is searched. ``masked``: not where a mask says "not this";
     never where photos are transparent. Views are those of ``prepare`` (pinhole cameras).
@@ -75,16 +78,19 @@ def swept(views: Sequence[View], near: float, far: float, *, fine: bool = False,
             found[k : k + 1] = [depth]
             if progress is not None:
                 progress("Sweeping planes", k + 1 + sweeps.index(s) * len(pictures), len(sweeps) * len(pictures))
-    positions, colours = [], []
+    positions, colours, sure = [], [], []
     for k, picture in enumerate(pictures):
         points = picture.camera.centre + picture.rays.double() * found[k].reshape(-1, 1)
         votes = torch.zeros(len(points))
         for j in others[k]:
             votes += _confirmed(points, pictures[j].camera, found[j], sweeps[-1].agree)
-        kept = (found[k].reshape(-1) > 0) & (votes >= max(min(_VOTES, len(others[k])), 1))
+        asked = max(min(sweeps[-1].votes, len(others[k])), 1)
+        kept = (found[k].reshape(-1) > 0) & (votes >= asked)
         positions.append(points[kept])
         colours.append(picture.rgb.flatten(1).T[kept].round().to(torch.uint8))
-    return torch.cat(positions), torch.cat(colours)
+        sure.append(votes[kept] > (asked if asked < len(others[k]) else asked - 1))
+    believed = slice(None) if float(torch.cat(sure).float().mean()) > _SURE else slice(0)
+    return torch.cat(positions)[believed], torch.cat(colours)[believed]
 
 
 @dataclass(frozen=True)
