@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from tiny_capture import camera_at, tiny_capture
 
+from recon.fields.distance_grid import DistanceGridSettings
 from recon.fields.parts.free_space import before_points
-from recon.fields.parts.region import around
+from recon.fields.parts.region import around, without_free_space
 from recon.types import Capture, PointCloud, Volume
 from recon.types.volume import unit_from_world
 
@@ -46,8 +47,17 @@ def test_a_region_keeps_the_cells_of_all_points() -> None:
     generator = torch.Generator().manual_seed(1)
     positions = (torch.rand(2000, 3, generator=generator, dtype=torch.float64) - 0.5) * 1.2
     capture = replace(tiny_capture(), points=PointCloud(positions, torch.zeros(2000, 3, dtype=torch.uint8)))
-    region = around(capture, 24, 0.5)
+    region = without_free_space(capture, around(capture, 24, 0.5))
     volume = Volume(region.low, region.high, region.margin, region.occupied, 1.0, 1.0, 0.0)
     cell = (unit_from_world(volume, positions.float()) * torch.tensor(region.occupied.shape)).long()
     assert bool(region.occupied[tuple(cell.T)].all())
     assert 0.5 < float(region.occupied.float().mean()) < 1.0
+
+
+def test_a_surface_starts_from_its_points_not_from_free_space() -> None:
+    """A grid of distances takes empty cells for the outside of an object's outlines."""
+    generator = torch.Generator().manual_seed(1)
+    positions = (torch.rand(2000, 3, generator=generator, dtype=torch.float64) - 0.5) * 1.2
+    capture = replace(tiny_capture(), points=PointCloud(positions, torch.zeros(2000, 3, dtype=torch.uint8)))
+    field = DistanceGridSettings(voxels=20_000, start=1_000.0, margin=0.5).build()
+    assert bool(field.find_region(capture, 24).occupied.all())

@@ -57,12 +57,15 @@ class Region:
 
 
 def around(capture: Capture, cells: int, margin: float) -> Region:
-    """``region_of`` a capture; without a hull its inner box is that of the points, so that cells are small there, and
-    cells are empty that lie before the points of a camera."""
+    """``region_of`` a capture; without a hull its inner box is that of the points, so that cells are small there."""
     wide = region_of(capture, cells, margin)
-    if wide.margin == 0:
-        return wide
-    region = region_of_points(capture, wide)
+    return wide if wide.margin == 0 else region_of_points(capture, wide)
+
+
+def without_free_space(capture: Capture, region: Region) -> Region:
+    """A region with a shell, cells empty that lie before the points of a camera; one without as it is."""
+    if region.margin == 0:
+        return region
     return replace(region, occupied=region.occupied & ~_free(capture, region))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.fields.parts.forward_region import faces_forward, forward_region
-from recon.fields.parts.region import Region, around
+from recon.fields.parts.region import Region, around, without_free_space
 from recon.ops.march import distances
 from recon.ops.mlp import initial, mlp
 from recon.params import Params
@@ -92,7 +92,7 @@ class VolumeField(ABC):
         s = self.settings
         if s.facing == "forward" or (s.facing == "auto" and faces_forward(capture)):
             return forward_region(capture, cells, s.layers_of_depth)
-        return around(capture, cells, s.margin)
+        return without_free_space(capture, around(capture, cells, s.margin))
 
     @abstractmethod
     def build_params(self, generator: torch.Generator) -> dict[str, Tensor]:
