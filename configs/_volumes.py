@@ -30,7 +30,7 @@ def marched(field: FieldSettings, rates: Mapping[str, Schedule], strategies: Map
             eps: float = 1e-8) -> System:
     """A volume that learns from random pixels; ``rates`` besides that of the colour network."""
     return System(
-        field=field, renderer=MarchRenderer(far=20.0, least_weight=1e-3), sampler=RandomPixels(),
+        field=field, renderer=MarchRenderer(least_weight=1e-3), sampler=RandomPixels(),
         losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
         optimizer=TouchedAdamSettings(rates={**rates, "decoder": DECODER}, eps=eps),
         strategies={"rays": HoldSamples(), "unseen": EmptyUnseen(), **strategies}, steps=steps,

@@ -11,7 +11,6 @@ from dataclasses import replace
 from recon.configs._volumes import marched
 from recon.fields.dense_grid import DenseGridSettings
 from recon.losses.squared import SquaredError
-from recon.losses.total_variation import TotalVariation
 from recon.optim.schedule import Schedule
 from recon.optim.touched_adam import TouchedAdamSettings
 from recon.samplers.pixels import RandomPixels
@@ -20,14 +19,13 @@ from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 from recon.strategies.view_counts import ViewCounts
 
-_MARCHED = marched(
+_BASE = marched(
     DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7),
     rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts(),
                 "rays": HoldSamples(262_144)},  # its lookups are cheap
     steps=16_000,
 )
-_BASE = replace(_MARCHED, losses=_MARCHED.losses | {"smooth": TotalVariation(1e-2, points=2048, unbounded=True)})
 
 PRESETS = {
     "fast": replace(_BASE, field=DenseGridSettings(voxels=1_000_000, channels=16, layers=1, step=0.7), steps=3_000),
