@@ -26,14 +26,18 @@ meshes = [o for o in bpy.data.objects if o.type == "MESH"]
 
 
 @cache
-def has_blender() -> bool:
+def _has_blender() -> bool:
     return subprocess.run([PYTHON, "-c", "import bpy"], capture_output=True, timeout=120).returncode == 0
+
+
+def skip_without_blender() -> None:
+    if not _has_blender():
+        pytest.skip("Blender's module bpy is not installed: pip install '.[blender]', or see RECON_BLENDER_PYTHON")
 
 
 def in_blender(script: str, *words: str, timeout: float = 120) -> str:
     """What ``script`` prints after "RESULT" on a line, with ``words`` as its arguments; skips without Blender."""
-    if not has_blender():
-        pytest.skip("Blender's module bpy is not installed")
+    skip_without_blender()
     done = subprocess.run([PYTHON, "-c", script, *words], capture_output=True, text=True, timeout=timeout)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stdout + done.stderr

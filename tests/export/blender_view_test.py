@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blender import IMPORT, has_blender, in_blender
+from blender import IMPORT, in_blender, skip_without_blender
 from PIL import Image
 
 from recon import data
@@ -57,8 +57,7 @@ print("RESULT" + json.dumps([len(meshes), list(meshes[0].dimensions)]))
 @pytest.fixture(scope="module")
 def textured() -> Mesh:
     """Of the sample in its own frame, z up, metres; photos of the held-out cameras take no part."""
-    if not has_blender():
-        pytest.skip("Blender's module bpy is not installed")
+    skip_without_blender()
     capture = data.read(SAMPLE)
     source_from_world = capture.world_from_source.inverse()
     views = [(source_from_world.camera(v.camera), v.photo().rgb.permute(1, 2, 0).float() / 255, None)
