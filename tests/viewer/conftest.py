@@ -31,12 +31,23 @@ class Shown:
 
 
 @pytest.fixture
-def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
+def served() -> Iterator[list[Any]]:
+    """Running viewers, closed with their sessions when the test has ended.
+
+    Pages end before them (``open_page`` depends on this): one whose server is gone keeps asking for it and fails.
+    """
+    viewers: list[Any] = []
+    yield viewers
+    for viewer in viewers:
+        viewer.close()
+        viewer.session.close()
+
+
+@pytest.fixture
+def make_viewer(tmp_path: Path, served: list[Any]) -> Callable[..., Shown]:
     """Starts viewers of a fit of the tiny capture that never ends by itself; ``steps`` and ``host`` may be given."""
     pytest.importorskip("viser", reason="viser is not installed: pip install 'recon-scene[view]'")
     from recon.viewer.server import Viewer
-
-    made: list[Shown] = []
 
     def make(steps: int = 1_000_000, host: str = "127.0.0.1", start: bool = True, mesh: Any = None,
              capture_meshing: bool = False) -> Shown:
@@ -50,15 +61,12 @@ def make_viewer(tmp_path: Path) -> Iterator[Callable[..., Shown]]:
                     write_video=video.write_mp4, mesh=mesh, schedule=((100, "full resolution"),),
                     **(meshing_of(capture) if capture_meshing else {}))
         shown = Shown(session, Viewer(session, page, host, 0), tmp_path)
-        made.append(shown)
+        served.append(shown.viewer)
         if start:
             session.start()
         return shown
 
-    yield make
-    for shown in made:
-        shown.viewer.close()
-        shown.session.close()
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +82,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[[str], Any]]:
+def open_page(browser: Any, served: list[Any]) -> Iterator[Callable[[str], Any]]:
     """Opens addresses in browsers of their own; ends with an error if a page threw one."""
     contexts, errors = [], []
 

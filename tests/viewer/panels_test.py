@@ -128,7 +128,7 @@ def test_the_schedule_is_marked_on_the_curves() -> None:
     assert steps.max() == 500, "what has not been reached is not marked"
 
 
-def test_the_browser_draws_for_itself(open_page: Any) -> None:
+def test_the_browser_draws_for_itself(open_page: Any, served: list[Any]) -> None:
     pytest.importorskip("viser")
     from recon.viewer.server import Viewer
 
@@ -137,28 +137,25 @@ def test_the_browser_draws_for_itself(open_page: Any) -> None:
     start = replace(camera_at(0.4, size=(900, 600)), intrinsics=torch.tensor([700.0, 700.0, 450.0, 300.0]))
     session = Session(Showable(Fixed(whole), SplatRenderer(), torch.zeros(3)))
     viewer = Viewer(session, Page("still", PAINT, start, torch.zeros(3), up), "127.0.0.1", 0)
-    try:
-        session.start()
-        page = open_page(viewer.url)
-        watcher = wait_for(lambda: next(iter(viewer.watchers.values()), None))
-        wait_for(lambda: has_picture(page))
-        choose(page, "Drawn by", "your browser")
-        wait_for(lambda: watcher.local)
-        frames = watcher.frames
-        plain = Fixed(replace(whole, sh=whole.sh[:, :1].contiguous()))
-        expected = 255 * picture(plain, watcher.camera().scaled(900, 600)).permute(1, 2, 0)[150:600, :560].numpy()
-        wait_for(lambda: np.abs(pixels(page) - expected).mean() < 4)
-        time.sleep(1.0)
-        assert watcher.frames == frames, "no picture is sent meanwhile"
-        choose(page, "Drawn by", "this computer")
-        wait_for(lambda: watcher.frames > frames)
-        choose(page, "Drawn by", "your browser")
-        wait_for(lambda: watcher.local)
-        page.evaluate("window.requestAnimationFrame = (call) => setTimeout(call, 1500)")  # a browser that is too slow
-        wait_for(lambda: not watcher.local)
-    finally:
-        viewer.close()
-        session.close()
+    served.append(viewer)
+    session.start()
+    page = open_page(viewer.url)
+    watcher = wait_for(lambda: next(iter(viewer.watchers.values()), None))
+    wait_for(lambda: has_picture(page))
+    choose(page, "Drawn by", "your browser")
+    wait_for(lambda: watcher.local)
+    frames = watcher.frames
+    plain = Fixed(replace(whole, sh=whole.sh[:, :1].contiguous()))
+    expected = 255 * picture(plain, watcher.camera().scaled(900, 600)).permute(1, 2, 0)[150:600, :560].numpy()
+    wait_for(lambda: np.abs(pixels(page) - expected).mean() < 4)
+    time.sleep(1.0)
+    assert watcher.frames == frames, "no picture is sent meanwhile"
+    choose(page, "Drawn by", "this computer")
+    wait_for(lambda: watcher.frames > frames)
+    choose(page, "Drawn by", "your browser")
+    wait_for(lambda: watcher.local)
+    page.evaluate("window.requestAnimationFrame = (call) => setTimeout(call, 1500)")  # a browser that is too slow
+    wait_for(lambda: not watcher.local)
 
 
 def test_covariances_for_the_browser() -> None:
@@ -214,22 +211,19 @@ def test_a_mesh_is_made_from_what_the_cameras_see(make_viewer: Any) -> None:
     assert panel.get() is mesh, "it is kept"
 
 
-def test_a_mesh_file_in_the_browser(tmp_path: Path, open_page: Any) -> None:
+def test_a_mesh_file_in_the_browser(tmp_path: Path, open_page: Any, served: list[Any]) -> None:
     pytest.importorskip("viser")
     file = tmp_path / "cube.glb"
     write_mesh(file, cube())
     assert sources.is_mesh(file)
     session, page = sources.open_source(file, make_reporter(quiet=True, json_lines=False))
     viewer = viewing.open_viewer(session, page, "127.0.0.1", 0, make_reporter(quiet=True, json_lines=False))
-    try:
-        session.start()
-        shown = open_page(viewer.url)
-        wait_for(lambda: has_picture(shown))
-        centre = pixels(shown)[100:250, 300:500]
-        assert centre.std(axis=(0, 1)).mean() > 10, "its colours are seen"
-    finally:
-        viewer.close()
-        session.close()
+    served.append(viewer)
+    session.start()
+    shown = open_page(viewer.url)
+    wait_for(lambda: has_picture(shown))
+    centre = pixels(shown)[100:250, 300:500]
+    assert centre.std(axis=(0, 1)).mean() > 10, "its colours are seen"
 
 
 class Moving:
@@ -294,33 +288,30 @@ def test_time_and_crop_are_seen_together() -> None:
     stream.close()
 
 
-def test_the_time_slider_moves_the_scene(open_page: Any) -> None:
+def test_the_time_slider_moves_the_scene(open_page: Any, served: list[Any]) -> None:
     pytest.importorskip("viser")
     from recon.viewer.server import Viewer
 
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     session = Session(Showable(Moving(), SplatRenderer(), torch.zeros(3)))
     viewer = Viewer(session, Page("moving", PAINT, camera_at(-1.57, 5.0), torch.zeros(3), up), "127.0.0.1", 0)
-    try:
-        session.start()
-        page = open_page(viewer.url)
-        watcher = wait_for(lambda: next(iter(viewer.watchers.values()), None))
-        panel = next(p for p in viewer.panels if hasattr(p, "playing"))
-        slider, _ = wait_for(lambda: panel.playing.get(watcher.id))
-        wait_for(lambda: watcher.frames > 1)
+    served.append(viewer)
+    session.start()
+    page = open_page(viewer.url)
+    watcher = wait_for(lambda: next(iter(viewer.watchers.values()), None))
+    panel = next(p for p in viewer.panels if hasattr(p, "playing"))
+    slider, _ = wait_for(lambda: panel.playing.get(watcher.id))
+    wait_for(lambda: watcher.frames > 1)
 
-        def column() -> float:
-            """Of the middle of what is lit, in the picture that was sent last."""
-            light = watcher.last.render.rgb.sum((0, 2))
-            return float((light * torch.arange(len(light))).sum() / light.sum().clamp_min(1e-9)) / len(light)
+    def column() -> float:
+        """Of the middle of what is lit, in the picture that was sent last."""
+        light = watcher.last.render.rgb.sum((0, 2))
+        return float((light * torch.arange(len(light))).sum() / light.sum().clamp_min(1e-9)) / len(light)
 
-        before = column()
-        slider.value = 2.0
-        wait_for(lambda: watcher.time == 2.0 and abs(column() - before) > 0.1)
-        assert page.get_by_text("Time", exact=True).count() == 1
-    finally:
-        viewer.close()
-        session.close()
+    before = column()
+    slider.value = 2.0
+    wait_for(lambda: watcher.time == 2.0 and abs(column() - before) > 0.1)
+    assert page.get_by_text("Time", exact=True).count() == 1
 
 
 def test_meshes_are_exported_with_up_where_the_format_has_it() -> None:

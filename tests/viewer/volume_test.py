@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from recon.viewer.page import Page
 
 
 @pytest.fixture
-def shown(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def shown(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, served: list[Any]) -> Any:
     """A viewer of an ellipsoid around the origin, far enough away to be seen whole."""
     pytest.importorskip("viser", reason="viser is not installed: pip install 'recon-scene[view]'")
     from recon.viewer.server import Viewer
@@ -37,10 +36,9 @@ def shown(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     page = Page("volume", PAINT, start, torch.zeros(3, dtype=torch.float64),
                 torch.tensor([0.0, 0.0, 1.0]).double(), views, folder=tmp_path, **pages.meshing_of(moved))
     viewer = Viewer(session, page, "127.0.0.1", 0)
+    served.append(viewer)
     session.start()
-    yield type("Shown", (), {"session": session, "viewer": viewer, "folder": tmp_path})
-    viewer.close()
-    session.close()
+    return type("Shown", (), {"session": session, "viewer": viewer, "folder": tmp_path})
 
 
 def test_every_channel_of_a_volume_is_shown(shown: Any, open_page: Any) -> None:
