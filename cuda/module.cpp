@@ -14,6 +14,7 @@ void bind_march(nanobind::module_& m);
 void bind_grid(nanobind::module_& m);
 void bind_mlp(nanobind::module_& m);
 void bind_sdf(nanobind::module_& m);
+void bind_sweep(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -35,4 +36,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_grid(m);
   bind_mlp(m);
   bind_sdf(m);
+  bind_sweep(m);
 }

@@ -15,6 +15,7 @@ void bind_raster_cuda(nanobind::module_& m);
 void bind_sdf_cuda(nanobind::module_& m);
 void bind_knn_cuda(nanobind::module_& m);
 void bind_tsdf_cuda(nanobind::module_& m);
+void bind_sweep_cuda(nanobind::module_& m);
 
 #if defined(__CUDACC__)
 namespace recon::gpu {
@@ -51,6 +52,7 @@ NB_MODULE(RECON_MODULE, m) {
   bind_sdf_cuda(m);
   bind_knn_cuda(m);
   bind_tsdf_cuda(m);
+  bind_sweep_cuda(m);
 #if defined(__CUDACC__)
   m.attr("device") = "cuda";
   m.attr("version") = CUDART_VERSION;  // as 13000 for 13.0

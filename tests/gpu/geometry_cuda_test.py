@@ -12,7 +12,7 @@ from pretend import CUDA, Pretended, pretended_gpu
 from tiny_capture import Fixed, camera_at, random_gaussians
 from torch import Tensor
 
-from recon.ops import cuda, knn, splat_depth, triangles, tsdf
+from recon.ops import cuda, knn, splat_depth, sweep, triangles, tsdf
 from recon.ops.splat import Projection, project
 from recon.renderers.splat import SplatRenderer
 from recon.types import Camera
@@ -86,6 +86,15 @@ def test_depth_is_fused_as_on_the_cpu(executor: ModuleType, monkeypatch: pytest.
             assert float(theirs.weight.max()) == 2
             for name in ("distance", "weight", "colour", "colour_weight"):
                 assert _same(getattr(mine, name), getattr(theirs, name)), name
+
+
+def test_planes_are_swept_as_on_the_cpu(executor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = [sweep.correlations(**example) for example in sweep.examples()]
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: executor)
+    for order in (0, 5):
+        executor.set_order(order)
+        for theirs, example in zip(cpu, sweep.examples(), strict=True):
+            assert _same(sweep.correlations(**example), theirs)
 
 
 def _splats(n: int, width: int, height: int) -> tuple[Tensor, Tensor]:

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
+from recon.ops.sweep import correlations, homographies
 from recon.types import Camera, View
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of how much
 
-_AT_ONCE = 16  # planes
-_NEIGHBOURS = 4  # views that each is compared with
-_BEST = 2  # of them: it may be hidden from the others
+_NEIGHBOURS = 4  # views that each is compared with; the two best count
 _APART = 3  # planes, from which on a depth lies elsewhere
 _SURE = 0.2  # of the points that so many neighbours confirm as are asked, confirmed by one more: by chance few are
 _REACH = 1.5  # planes of the sweep before, to both sides, that a fine sweep searches
@@ -63,19 +62,18 @@ def swept(views: Sequence[View], near: float, far: float, *, fine: bool = False,
     never where photos are transparent. Views are those of ``prepare`` (pinhole cameras).
     """
     others = _neighbours([v.camera for v in views])
-    inverse = torch.linspace(1 / near, 1 / far, Sweep.planes)
-    between = float(inverse[0] - inverse[1])
+    between = (1 / near - 1 / far) / (Sweep.planes - 1)
     sweeps = [_FIRST, _FINE] if fine else [Sweep()]
     found: list[Tensor] = []
     pictures: list[_Picture] = []
     for s in sweeps:
         pictures = [_Picture.of(v, s.longer_side, masked) for v in views]
         for k, picture in enumerate(pictures):
-            tried = inverse[:, None]
+            first, apart = torch.full(picture.size, 1 / far), between
             if s is _FINE:
-                tried = _around(found[k], picture.size, between)
-            depth = _depth(picture, [pictures[j] for j in others[k]], tried, s)
-            found[k : k + 1] = [depth]
+                first = _around(found[k], picture.size, _REACH * between)
+                apart = 2 * _REACH * between / (s.planes - 1)
+            found[k : k + 1] = [_depth(picture, [pictures[j] for j in others[k]], first, apart, s)]
             if progress is not None:
                 progress("Sweeping planes", k + 1 + sweeps.index(s) * len(pictures), len(sweeps) * len(pictures))
     positions, colours, sure = [], [], []
@@ -98,8 +96,8 @@ class _Picture:
     """A photo as it is compared.
 
     rgb     [3, height, width] float 0..255
-    grey    [1, 1, height, width] in 0..1
-    valid   [1, 1, height, width] 1 where it counts
+    grey    [height, width] in 0..1
+    valid   [height, width] bool, where it counts
     rays    [height * width, 3] from the camera's centre through pixels, to depth 1
     """
 
@@ -116,20 +114,27 @@ class _Picture:
         camera = camera.scaled(max(round(camera.width * scale), 1), max(round(camera.height * scale), 1))
         size = (camera.height, camera.width)
         rgb = interpolate(photo.rgb.float()[None], size=size, mode="area")[0]
-        valid = torch.ones(1, 1, *size)
+        valid = torch.ones(size, dtype=torch.bool)
         for plane in (photo.alpha, photo.mask if masked else None):
             if plane is not None:
-                valid *= interpolate(plane.float()[None, None], size=size, mode="area") > 254
+                valid &= interpolate(plane.float()[None, None], size=size, mode="area")[0, 0] > 254
         x, y = (torch.arange(n, dtype=torch.float64) + 0.5 for n in camera.size)
         at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
         _, direction = camera.rays(at)
         rays = direction / (direction @ camera.forward)[:, None]
-        return _Picture(camera, rgb, rgb.mean(0)[None, None] / 255, valid, rays.float())
+        return _Picture(camera, rgb, rgb.mean(0) / 255, valid, rays.float())
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)"""
         return self.camera.height, self.camera.width
+
+    def varies(self, s: Sweep) -> Tensor:
+        """[height, width] bool: windows in which something can be found."""
+        def mean(x: Tensor) -> Tensor:
+            return avg_pool2d(x[None], s.window, 1, s.window // 2, count_include_pad=False)[0]
+
+        return mean(self.grey * self.grey) - mean(self.grey) ** 2 > s.texture
 
 
 def _neighbours(cameras: Sequence[Camera]) -> list[list[int]]:
@@ -144,66 +149,34 @@ def _neighbours(cameras: Sequence[Camera]) -> list[list[int]]:
     return [[j for j in row[:_NEIGHBOURS] if cost[i, j] < torch.inf] for i, row in enumerate(order)]
 
 
-def _around(depth: Tensor, size: tuple[int, int], between: float) -> Tensor:
-    """[planes, height * width] inverse depths near those of a smaller picture, ``between`` apart there; holes take the
-    mean around them, and stay holes (nan) where there is nothing near."""
+def _around(depth: Tensor, size: tuple[int, int], reach: float) -> Tensor:
+    """[height, width] inverse depths ``reach`` behind those of a smaller picture; holes take the mean around them, and
+    stay holes (nan) where there is nothing near."""
     inverse = torch.where(depth > 0, 1 / depth, 0.0).float()[None, None]
     known = (depth > 0).float()[None, None]
     mean = avg_pool2d(inverse, 5, 1, 2) / avg_pool2d(known, 5, 1, 2)
     inverse = torch.where(known > 0, inverse, mean)
-    middle = interpolate(inverse, size=size, mode="nearest").reshape(-1)
-    return middle + torch.linspace(_REACH, -_REACH, _FINE.planes)[:, None] * between
+    return interpolate(inverse, size=size, mode="nearest")[0, 0] - reach
 
 
-def _depth(picture: _Picture, others: Sequence[_Picture], inverse: Tensor, s: Sweep) -> Tensor:
-    """[height, width] float64: which of the depths 1 / ``inverse`` [planes, 1 or pixels] correlates best with other
-    pictures, between planes by a parabola; 0 where none does well."""
-
-    def mean(x: Tensor) -> Tensor:  # of the window around each pixel
-        return avg_pool2d(x, s.window, 1, s.window // 2, count_include_pad=False)
-
-    planes, (height, width) = len(inverse), picture.size
-    grey, own = picture.grey, mean(picture.grey)
-    variance = mean(grey * grey) - own * own
-    scores = torch.empty(planes, height, width)
-    for first in range(0, planes, _AT_ONCE):
-        found = []
-        for other in others:
-            seen = _looked_up(other, picture, inverse[first : first + _AT_ONCE])
-            value, valid = seen[:, :1], seen[:, 1:] > 0.99
-            m = mean(value)
-            deviation = ((mean(value * value) - m * m).clamp_min(s.texture) * variance.clamp_min(s.texture)).sqrt()
-            found.append(torch.where(valid, (mean(grey * value) - own * m) / deviation, -1.0)[:, 0])
-        best = torch.stack(found).topk(min(_BEST, len(found)), dim=0).values if found else torch.full((1,), -1.0)
-        scores[first : first + _AT_ONCE] = best.mean(0)
+def _depth(picture: _Picture, others: Sequence[_Picture], inverse: Tensor, between: float, s: Sweep) -> Tensor:
+    """[height, width] float64: which of the depths 1 / (``inverse`` [height, width] + k ``between``), k < planes,
+    correlates best with other pictures, between planes by a parabola; 0 where none does well."""
+    empty = torch.empty(0, 3, 4)
+    maps = torch.stack([homographies(picture.camera, o.camera) for o in others]) if others else empty
+    scores = correlations(picture.grey, inverse, between, s.planes, [o.grey for o in others],
+                          [o.valid for o in others], maps, window=s.window, texture=s.texture)
     best, plane = scores.max(0)
-    elsewhere = (torch.arange(planes)[:, None, None] - plane).abs() >= _APART
-    second = torch.where(elsewhere, scores, -1.0).amax(0)
-    inner = plane.clamp(1, planes - 2)
+    second, here = torch.full_like(best, -1.0), plane.short()
+    for k, score in enumerate(scores):
+        torch.where((here - k).abs() >= _APART, torch.maximum(second, score), second, out=second)
+    inner = plane.clamp(1, s.planes - 2)
     before, at, after = (scores.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
     shift = 0.5 * (before - after) / (before - 2 * at + after).clamp_max(-1e-6)
-    step = (inverse[1] - inverse[0]).expand(height * width).view(height, width)
-    start = inverse[0].expand(height * width).view(height, width)
-    depth = 1 / (start + step * (inner + shift.clamp(-0.5, 0.5)))
+    depth = 1 / (inverse + between * (inner + shift.clamp(-0.5, 0.5)))
     good = (best > s.least) & (1 - best <= s.unique * (1 - second)) & (inner == plane)
-    good &= (variance[0, 0] > s.texture) & (picture.valid[0, 0] > 0) & torch.isfinite(depth) & (depth > 0)
+    good &= picture.varies(s) & picture.valid & torch.isfinite(depth) & (depth > 0)
     return torch.where(good, depth, 0.0).double()
-
-
-def _looked_up(other: _Picture, picture: _Picture, inverse: Tensor) -> Tensor:
-    """[planes, 2, height, width]: brightness of another picture where pixels at these inverse depths fall, and whether
-    it has any there."""
-    camera = other.camera
-    pose = camera.camera_from_world
-    ray = picture.rays @ pose[:3, :3].float().T
-    centre = (pose[:3, :3] @ picture.camera.centre + pose[:3, 3]).float()
-    x, y, z = (ray[:, i] + inverse * centre[i] for i in range(3))  # times inverse depth
-    fx, fy, cx, cy = camera.intrinsics.float()
-    z = torch.where(z > 1e-6, z, torch.nan)
-    grid = torch.stack([(fx * x / z + cx) / camera.width, (fy * y / z + cy) / camera.height], dim=-1) * 2 - 1
-    grid = grid.nan_to_num(3.0).clamp(-3, 3).view(len(inverse), *picture.size, 2)
-    both = torch.cat([other.grey, other.valid], dim=1).expand(len(inverse), -1, -1, -1)
-    return grid_sample(both, grid, align_corners=False, padding_mode="zeros")
 
 
 def _confirmed(points: Tensor, camera: Camera, depths: Tensor, agree: float) -> Tensor:
