@@ -15,6 +15,7 @@ void bind_grid(nanobind::module_& m);
 void bind_mlp(nanobind::module_& m);
 void bind_sdf(nanobind::module_& m);
 void bind_sweep(nanobind::module_& m);
+void bind_rows(nanobind::module_& m);
 
 namespace nb = nanobind;
 
@@ -37,4 +38,5 @@ NB_MODULE(RECON_MODULE, m) {
   bind_mlp(m);
   bind_sdf(m);
   bind_sweep(m);
+  bind_rows(m);
 }

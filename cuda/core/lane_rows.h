@@ -151,5 +151,22 @@ inline void load_pairs(const scalar_of<P>* base, const int64_t* at, P& first, P&
   for (int i = 0; i < L; ++i) a[i] = base[at[i]], b[i] = base[at[i] + 1];
   first = load<P>(a), second = load<P>(b);
 }
+// The other way round: to[2 i] and to[2 i + 1] from lane i.
+template <class P>
+inline void store_pairs(scalar_of<P>* to, const P& first, const P& second) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<P, p16>) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    _mm512_storeu_ps(to, _mm512_permutex2var_ps(first.v, low, second.v));
+    _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(first.v, high, second.v));
+    return;
+  }
+#endif
+  constexpr int L = traits<P>::lanes;
+  scalar_of<P> a[L], b[L];
+  store(a, first), store(b, second);
+  for (int i = 0; i < L; ++i) to[2 * i] = a[i], to[2 * i + 1] = b[i];
+}
 
 }  // namespace recon

@@ -121,10 +121,6 @@ struct nodes_of_cell {
   void ask(const S* first, int C) const {
     for (int k = 0; k < 4; ++k) ask_for<Write>(first + away[k], 2 * C * sizeof(S));
   }
-  template <bool Write, class S>  // of one number per node: both of a pair are in one line mostly
-  void ask_one(const S* first) const {
-    for (int k = 0; k < 4; ++k) ask_for_line<Write>(first + away[k]);
-  }
 };
 
 // One number per node: those of a group are collected, then blended a lane per point.
@@ -185,35 +181,35 @@ std::vector<int32_t> points_at(const S* u, int64_t count, int n, int low, int hi
 template <class S>
 void trilinear_one_backward(const int* size, const S* u, int64_t count, const S* g_out, S* g_values) {
   using P = pack<S, kGroup>;
+  using two = pack<S, 2>;
   const nodes_of_cell nodes(size, 1);
   const std::vector<int> begin = parts_of(u, count, size[0]);
-  const int64_t plane = nodes.away[1], parts = int64_t(begin.size()) - 1;
+  const int64_t plane = nodes.away[1], row = nodes.away[2], parts = int64_t(begin.size()) - 1;
   parallel_for(parts, [&](int64_t p) {
     std::vector<int32_t> chosen;
     if (parts > 1) chosen = points_at(u, count, size[0], begin[p], begin[p + 1]);
     const int32_t* order = parts > 1 ? chosen.data() : nullptr;
     const int64_t low = begin[p] * plane, high = begin[p + 1] * plane;
-    groups_ahead<lookup<S>, 1>(
-        0, parts > 1 ? int64_t(chosen.size()) : count,
-        [&](lookup<S>& group, int64_t i, int n) {
-          order ? group.find(size, 1, u, order + i, n) : group.find(size, 1, u + 3 * i, nullptr, n);
-        },
-        [&](const lookup<S>& group, int j) { nodes.ask_one<true>(g_values + group.first[j]); },
-        [&](const lookup<S>& group, int64_t i, int n, const auto& meanwhile) {
-          for (int j = 0; j < kGroup; ++j) meanwhile(j);
-          alignas(64) S g[kGroup] = {}, share[8][kGroup];
-          for (int j = 0; j < n; ++j) g[j] = g_out[order ? order[i + j] : i + j];
-          P part[8];
-          spread_nodes(load<P>(g), group.lanes_of().next, part);
-          for (int k = 0; k < 8; ++k) store(share[k], part[k]);
-          for (int j = 0; j < n; ++j) {
-            const int64_t first = group.first[j];
-            if (first >= low)
-              for (int k = 0; k < 8; k += 2) g_values[first + nodes.away[k]] += share[k][j];
-            if (first + plane < high)
-              for (int k = 1; k < 8; k += 2) g_values[first + nodes.away[k]] += share[k][j];
-          }
-        });
+    const int64_t all = parts > 1 ? int64_t(chosen.size()) : count;
+    S* const to = g_values;
+    for (int64_t i = 0; i < all; i += kGroup) {  // as above nothing is asked for ahead
+      const int n = int(std::min<int64_t>(kGroup, all - i));
+      lookup<S> group;
+      group.find(size, 1, order ? u : u + 3 * i, order ? order + i : nullptr, n);
+      alignas(64) S g[kGroup] = {}, share[4][2 * kGroup];
+      if (order)
+        for (int j = 0; j < n; ++j) g[j] = g_out[order[i + j]];
+      P part[8];
+      spread_nodes(order ? load<P>(g) : load_part<P>(g_out + i, n), group.lanes_of().next, part);
+      for (int k = 0; k < 4; ++k)
+        store_pairs<P>(share[k], part[k], part[k + 4]);  // next to each other in the grid, too
+      for (int j = 0; j < n; ++j) {
+        const auto add = [&](int k, S* at) { store(at, load<two>(at) + load<two>(share[k] + 2 * j)); };
+        const int64_t first = group.first[j];
+        if (first >= low) add(0, to + first), add(2, to + first + row);
+        if (first + plane < high) add(1, to + first + plane), add(3, to + first + plane + row);
+      }
+    }
   });
 }
 

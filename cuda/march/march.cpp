@@ -133,6 +133,8 @@ void distance_to_occupied(uint8_t* cells, const int* size) {
 
 namespace {
 
+using P = pack<float, L>;
+
 // Distances of the samples of some rays, one after another; room() makes space for more without filling it.
 struct distances {
   std::vector<line> rays;  // as they were walked, where nothing lies outside of the box
@@ -148,37 +150,33 @@ struct distances {
 };
 
 // The samples of a ray where nothing lies outside of the box, as walk() finds them, a pack of them looked up at once.
-void walk_lanes(const line& ray, const span& s, const occupancy& grid, distances& out) {
+// Copies, not references: as far as the compiler knows, what is written might change what they refer to.
+void walk_lanes(const line ray, const span s, const occupancy grid, distances& out) {
   alignas(64) float t[L];
   alignas(64) int32_t cell[L];
-  for (int k = 0; k < ray.count;) {
+  int count = ray.count;
+  while (count > 0 && !(ray.t(count - 1) < s.end)) --count;
+  const int64_t cells = int64_t(grid.size[0]) * grid.size[1] * grid.size[2];
+  float *to = out.t.get() + out.count, *end = out.t.get() + out.capacity;
+  for (int k = 0; k < count;) {
+    if (end - to < L) {
+      out.count = to - out.t.get();
+      out.room(L);
+      to = out.t.get() + out.count, end = out.t.get() + out.capacity;
+    }
     for (int j = 0; j < L; ++j) {
       t[j] = ray.t(k + j);
       cell[j] = cell_of(grid, ray.unit(0, t[j]), ray.unit(1, t[j]), ray.unit(2, t[j]));
     }
-    int valid = std::min(L, ray.count - k);
-    while (valid > 0 && !(t[valid - 1] < s.end)) --valid;
-    if (!valid) return;
-    out.room(L);
-    float* to = out.t.get() + out.count;
-    int n = 0, away = 0, any = valid < L;
-    for (int j = 0; j < L; ++j) any |= away = grid.cells[cell[j]];  // those beyond the end are held inside
-    if (!any) {
-      std::copy_n(t, L, to);
-      n = L;
-    } else {
-      for (int j = 0; j < valid; ++j) {  // without a branch: what is not kept is written over
-        to[n] = t[j];
-        n += grid.cells[cell[j]] == 0;
-      }
-    }
-    out.count += n;
-    if (valid < L) return;
-    k += L - 1 + int(std::min(steps_over(away, s.reach, ray.step), 1e9f));
+    const uint32_t there = to_bits(lanes_below<P>(count - k));  // those beyond the end are held inside
+    to += store_where(to, load<P>(t), zeros_at<L>(grid.cells, cells, cell) & there);
+    // Whether the last one is occupied is foreseen mostly: the next pack then need not wait until its cell is known.
+    const int away = grid.cells[cell[L - 1]];
+    k += L;
+    if (away > 0) k += ray.steps_over(away) - 1;
   }
+  out.count = to - out.t.get();
 }
-
-using P = pack<float, L>;
 
 domain<P> in_lanes(const domain<float>& box) {
   domain<P> out;
@@ -220,27 +218,47 @@ void walk_together(const float* origin, const float* direction, int64_t first, i
   }
 }
 
-// The first `count` of L points.
-void store_points(float* to, int count, const P* u) {
-  if (count == L) return store_rows<P>(to, 3, L, 3, u);
-  float all[3 * L];
-  store_rows<P>(all, 3, L, 3, u);
-  std::copy_n(all, 3 * count, to);
+// As many points as lanes. One path of store_rows, so short that it is worth compiling where it is used.
+RECON_HD void store_points(float* to, const P* u) {
+#if defined(__AVX512F__)
+  store_triples(to, u);
+#else
+  store_rows<P>(to, 3, L, 3, u);
+#endif
 }
 
-// Unit positions [count, 3] of samples of a ray where nothing lies outside.
-void straight(const line& ray, const float* t, int64_t count, float* unit) {
+// Where samples go: distances and unit positions. There is room for so many more of this task, and what is written behind
+// those of one ray is written over by the next.
+struct written {
+  float *t, *unit;
+  int64_t room;
+  void put(const P& distance, const P* u, int count) {
+    if (room >= L) {
+      store(t, distance);
+      store_points(unit, u);
+    } else {
+      float all[3 * L];
+      store_points(all, u);
+      std::copy_n(all, 3 * count, unit);
+      store_part(t, distance, count);
+    }
+    t += count, unit += 3 * count, room -= count;
+  }
+};
+
+// Samples of a ray where nothing lies outside.
+void straight(const line ray, const float* t, int64_t count, written& to) {
   for (int64_t k = 0; k < count; k += L) {
     const int valid = int(std::min<int64_t>(L, count - k));
     const P now = load_part<P>(t + k, valid);
     P u[3];
     for (int i = 0; i < 3; ++i) u[i] = held_inside(P(ray.at[i]) + now * P(ray.slope[i]));
-    store_points(unit + 3 * k, valid, u);
+    to.put(now, u, valid);
   }
 }
 
-// Unit positions [count, 3] of samples of a ray where the outside is contracted.
-void contracted(const float* o, const float* d, const float* t, int64_t count, const domain<float>& box, float* unit) {
+// Samples of a ray where the outside is contracted.
+void contracted(const float* o, const float* d, const float* t, int64_t count, const domain<float>& box, written& to) {
   const domain<P> lanes = in_lanes(box);
   for (int64_t k = 0; k < count; k += L) {
     const int valid = int(std::min<int64_t>(L, count - k));
@@ -249,7 +267,7 @@ void contracted(const float* o, const float* d, const float* t, int64_t count, c
     for (int i = 0; i < 3; ++i) x[i] = P(o[i]) + now * P(d[i]);
     unit_from_world(lanes, x, u);
     for (int i = 0; i < 3; ++i) u[i] = held_inside(u[i]);
-    store_points(unit + 3 * k, valid, u);
+    to.put(now, u, valid);
   }
 }
 
@@ -300,16 +318,14 @@ samples sample_rays(const float* origin, const float* direction, const float* of
   all.position.reset(new float[3 * all.count]);
   parallel_for(groups, [&](int64_t g) {
     const float* t = parts[g].t.get();
+    const int64_t first = all.offsets[g * kGroup];
+    written to{all.t.get() + first, all.position.get() + 3 * first, all.offsets[std::min(n, (g + 1) * kGroup)] - first};
     for (int64_t r = g * kGroup; r < std::min(n, (g + 1) * kGroup); ++r) {
-      const float *o = origin + 3 * r, *d = direction + 3 * r;
-      const int64_t at = all.offsets[r], count = all.offsets[r + 1] - at;
-      float* u = all.position.get() + 3 * at;
-      std::copy_n(t, count, all.t.get() + at);
-      if (bounded) {
-        straight(parts[g].rays[r - g * kGroup], t, count, u);
-      } else {
-        contracted(o, d, t, count, box, u);
-      }
+      const int64_t count = all.offsets[r + 1] - all.offsets[r];
+      if (bounded)
+        straight(parts[g].rays[r - g * kGroup], t, count, to);
+      else
+        contracted(origin + 3 * r, direction + 3 * r, t, count, box, to);
       t += count;
     }
   });

@@ -40,7 +40,10 @@ struct occupancy {
 // The cell that holds a unit position; outside of 0..1 the nearest.
 RECON_HD int cell_of(const occupancy& grid, float x, float y, float z) {
   const int i = int(x * float(grid.size[0])), j = int(y * float(grid.size[1])), k = int(z * float(grid.size[2]));
-  const auto held = [](int c, int n) { return c < 0 ? 0 : c < n ? c : n - 1; };
+  const auto held = [](int c, int n) {
+    const int most = c < n - 1 ? c : n - 1;
+    return most > 0 ? most : 0;
+  };
   return (held(i, grid.size[0]) * grid.size[1] + held(j, grid.size[1])) * grid.size[2] + held(k, grid.size[2]);
 }
 
@@ -70,6 +73,7 @@ RECON_HD float steps_over(int away, float reach, float h) { return max(1.0f, ::f
 struct line {
   float first, step, at[3], slope[3];
   int count;  // no more samples than that
+  int per_cell;  // steps that cross a cell, in 256ths, rounded down
   RECON_HD line(const float* o, const float* d, const span& s, const domain<float>& box, float h)
       : first(s.first), step(h) {
     for (int i = 0; i < 3; ++i) {
@@ -77,6 +81,13 @@ struct line {
       at[i] = (o[i] - box.lo[i]) / (box.hi[i] - box.lo[i]);
     }
     count = s.end > s.first ? int(min((s.end - s.first) / h, 1e9f)) + 2 : 0;
+    per_cell = int(min(s.reach / h * 256.0f, 4e6f));
+  }
+  // Steps that an empty cell allows, `away` cells from an occupied one; in whole numbers, because the next look at a cell
+  // waits for it.
+  RECON_HD int steps_over(int away) const {
+    const int steps = ((away - 1) * per_cell) >> 8;
+    return steps > 1 ? steps : 1;
   }
   RECON_HD float t(int k) const { return first + float(k) * step; }
   RECON_HD float unit(int i, float t) const { return at[i] + t * slope[i]; }
@@ -102,7 +113,7 @@ RECON_HD void walk(const float* o, const float* d, float offset, const domain<fl
         const float inside[3] = {held_inside(u[0]), held_inside(u[1]), held_inside(u[2])};
         body(t, inside);
       }
-      k += int(min(steps_over(away, s.reach, step), 1e9f));
+      k += ray.steps_over(away);
     }
     return;
   }

@@ -8,9 +8,11 @@ sines and cosines, and the first occupancy is the visual hull where photos have 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recon.fields.parts.volume_field import VolumeField, VolumeSettings
 from recon.ops.grid import hash_grid
@@ -39,6 +41,20 @@ class HashGridSettings(VolumeSettings):
 
     def build(self) -> HashGridField:
         return HashGridField(self)
+
+
+class _FirstColumn(torch.autograd.Function):
+    """x [n, c] -> the first column [n], and the others [n, c - 1], not copied; gradients are put together at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        plain = x.detach()
+        return plain[:, 0].contiguous(), plain[:, 1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, first: Tensor, rest: Tensor) -> Tensor:
+        return torch.cat([first[:, None], rest], dim=1)
 
 
 class HashGridField(VolumeField):
@@ -87,15 +103,19 @@ class HashGridField(VolumeField):
 
     def _network(self, u: Tensor) -> Tensor:
         encoded = hash_grid(self.params["table"], self.nodes, u)
-        out = mlp(self.params["network"], self.network_sizes, encoded)
-        return out * _GAIN
+        return mlp(self._amplified(self.params["network"]), self.network_sizes, encoded)
+
+    def _amplified(self, network: Tensor) -> Tensor:
+        """The network with the gain in its last layer: as if its outputs were multiplied, which are many more."""
+        last = (self.network_sizes[-2] + 1) * self.network_sizes[-1]
+        return torch.cat([network[:-last], network[-last:] * _GAIN])
 
     def density(self, u: Tensor, footprint: Tensor) -> Tensor:
         return self._network(u)[:, 0].contiguous()
 
     def density_and_more(self, u: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor | None]:
-        out = self._network(u)
-        return out[:, 0].contiguous(), out[:, 1:].contiguous()
+        first, rest = _FirstColumn.apply(self._network(u))
+        return first, rest
 
     def features(self, u: Tensor, footprint: Tensor) -> Tensor:
         return self._network(u)[:, 1:].contiguous()

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon.ops import cuda, room
+from recon.ops.rows import rows_where, taken
 
 
 class _Rows(torch.autograd.Function):
@@ -70,7 +71,7 @@ class Chosen:
 
     def of(self, x: Tensor) -> Tensor:
         """Rows of x [n, ...] -> [k, ...]; differentiable."""
-        return x.index_select(0, self.index) if self.slot is None else _Rows.apply(x, self.index, self.slot)
+        return taken(x, self.index) if self.slot is None else _Rows.apply(x, self.index, self.slot)
 
     def added_to(self, total: Tensor, rows: Tensor) -> Tensor:
         """total [n, ...] with ``rows`` [k, ...] added where they belong; differentiable."""
@@ -90,11 +91,11 @@ class Chosen:
 
 def choose(mask: Tensor, name: str) -> Chosen:
     """The rows where ``mask`` [n] is true; ``name`` is that of the list in a room."""
-    taken = room.current()
-    if taken is None:
-        return Chosen(mask, mask.nonzero().squeeze(1))
+    open_room = room.current()
+    if open_room is None:
+        return Chosen(mask, rows_where(mask))
     before = _before(mask)
-    capacity = taken.take(name, before[-1:])
+    capacity = open_room.take(name, before[-1:])
     held = mask & (before[:-1] < capacity)
     slot = torch.where(held, before[:-1], -1).long()
     rows = torch.arange(len(mask), device=mask.device)

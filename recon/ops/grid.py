@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from recon.ops.checks import expect_tensor, place_of
 from recon.ops.grid_cuda import kernels_of
+from recon.ops.rows import gathered
 from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
@@ -50,7 +51,7 @@ class _Lookup(torch.autograd.Function):
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
         buffers = [_into(p) for p in ctx.parameters]
         rows = nonzero_rows(g_out)
-        u, g = (ctx.u, g_out.contiguous()) if rows is None else (ctx.u[rows], g_out[rows])
+        u, g = (ctx.u, g_out.contiguous()) if rows is None else (gathered(ctx.u, rows), gathered(g_out, rows))
         ctx.kernel(u, g, *(b for b, _ in buffers))
         return None, None, None, None, *(b if told else None for b, told in buffers)
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from recon.ops.checks import expect_tensor, place_of
 from recon.ops.mlp_cuda import kernels_of
+from recon.ops.rows import gathered, scattered
 from recon.ops.sparse_rows import nonzero_rows
 
 FLOATS = (torch.float32, torch.float64)
@@ -52,12 +53,12 @@ class _Mlp(torch.autograd.Function):
         sizes, squash = ctx.network
         g_parameters, rows = torch.zeros_like(parameters), nonzero_rows(g_out)
         if rows is not None:  # the others (behind what is opaque) need not be computed again
-            x, row, g_out = x.detach()[rows], row[rows] if len(row) else row, g_out[rows]
+            x, row, g_out = gathered(x, rows), gathered(row, rows) if len(row) else row, gathered(g_out, rows)
         g_x = torch.empty_like(x)
         kernels_of(x).mlp_backward(sizes, parameters.detach(), x.detach(), shared, row, squash, g_out.contiguous(),
                                    g_x, g_parameters)
         if rows is not None:
-            g_x = g_x.new_zeros(len(ctx.saved_tensors[1]), x.shape[1]).index_copy_(0, rows, g_x)
+            g_x = scattered(g_x, rows, len(ctx.saved_tensors[1]))
         return g_parameters, g_x, None, None, None, None
 
 

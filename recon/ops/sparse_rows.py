@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recon.ops.native import native
+from recon.ops.rows import repeats, rows_where
 
 _WORTH = 0.85  # fewer rows than this share are taken out
 _PROBE = 512  # rows that are looked at first
@@ -21,7 +22,9 @@ def nonzero_rows(g: Tensor) -> Tensor | None:
         return None  # to look would be to wait for the device
     if int((g[:: max(len(g) // _PROBE, 1)] != 0).any(1).sum()) > _WORTH * min(len(g), _PROBE):
         return None
+    if repeats(g):
+        g = g[:, :1]
     mask = torch.empty(len(g), dtype=torch.uint8)
     native.grid_nonzero_rows(g.contiguous(), mask)
-    rows = mask.nonzero().squeeze(1)
+    rows = rows_where(mask)
     return rows if len(rows) < _WORTH * len(g) else None

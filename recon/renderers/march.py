@@ -92,17 +92,17 @@ class MarchRenderer:
         # What lies behind the end of its ray is left out, so that nobody computes gradients for it.
         front = choose(w > 0, "samples in front")
         before = front.before()
-        found = Samples(front.of(found.position), front.of(found.t), before.index_select(0, found.offsets))
-        raw, w = front.of(raw), front.of(w)
-        out = composite(raw, colour, found.t, found.offsets, places(heavy, front, before), behind, **constants)
+        t, offsets, raw = front.of(found.t), before.index_select(0, found.offsets), front.of(raw)
+        out = composite(raw, colour, t, offsets, places(heavy, front, before), behind, **constants)
         normal = None
         if "normal" in want:
-            normal = self._normals(field, found, raw, w, rays)
+            seen = Samples(front.of(found.position), t, offsets)
+            normal = self._normals(field, seen, front.of(w), rays)
         return framed(out, rays, z_of_t, want, normal, replace(trace, distortion=out.distortion))
 
     @staticmethod
     @torch.no_grad()
-    def _normals(field: Any, found: Samples, raw: Tensor, w: Tensor, rays: Rays) -> Tensor:
+    def _normals(field: Any, found: Samples, w: Tensor, rays: Rays) -> Tensor:
         """Mean direction in which density falls, by differences over a cell, turned towards the camera."""
         volume = field.volume()
         heavy = (w > 1e-2).nonzero().squeeze(1)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops.rows import gathered
 from recon.types import Camera, Observation, Rays
 
 _NEAR = 2  # pixels to each side that are looked at for overexposure
@@ -85,10 +86,10 @@ def rays_of_cameras(cameras: Sequence[Camera], pixels: Sequence[Tensor]) -> tupl
     owner = torch.repeat_interleave(torch.tensor([len(at) for at in pixels]))
     fx, fy, cx, cy = torch.stack([c.intrinsics for c in cameras]).index_select(0, owner).unbind(1)
     x, y = torch.cat(list(pixels)).unbind(1)
-    right, down, forward, origin = torch.stack([c.world_from_camera[:3] for c in cameras]).unbind(2)
-    direction = (right.index_select(0, owner) * ((x - cx) / fx)[:, None]
-                 + down.index_select(0, owner) * ((y - cy) / fy)[:, None] + forward.index_select(0, owner))
-    return origin.float().index_select(0, owner), (direction / direction.norm(dim=1, keepdim=True)).float()
+    poses = torch.stack([c.world_from_camera[:3] for c in cameras])
+    right, down, forward, origin = (gathered(column.contiguous(), owner) for column in poses.unbind(2))
+    direction = right * ((x - cx) / fx)[:, None] + down * ((y - cy) / fy)[:, None] + forward
+    return origin.float(), (direction / direction.norm(dim=1, keepdim=True)).float()
 
 
 def clipped(picture: Tensor, pixel: Tensor) -> Tensor:

@@ -182,6 +182,33 @@ static double row_ns() {
   return s / (double(rounds) * kVisits) * 1e9;
 }
 
+// Of 1,024 numbers in the nearest cache those whose byte is zero, one after another: nanoseconds per number that is looked
+// at. Every second one in no order.
+static double choose_ns() {
+  alignas(64) static float in[1024], out[1024 + kLanes];
+  alignas(64) static uint8_t byte[1024];
+  std::mt19937 random(0);
+  for (int i = 0; i < 1024; ++i) in[i] = float(i), byte[i] = uint8_t(random() & 1);
+  const int rounds = 2000;
+  const double s = shortest(7, [&] {
+    for (int r = 0; r < rounds; ++r) {
+      int n = 0;
+#ifdef __AVX512BW__
+      for (int i = 0; i < 1024; i += kLanes) {
+        const __m128i b = _mm_load_si128(reinterpret_cast<const __m128i*>(byte + i));
+        const __mmask16 kept = _mm_testn_epi8_mask(b, b);
+        _mm512_storeu_ps(out + n, _mm512_maskz_compress_ps(kept, _mm512_load_ps(in + i)));
+        n += __builtin_popcount(kept);
+      }
+#else
+      for (int i = 0; i < 1024; ++i) out[n] = in[i], n += byte[i] == 0;
+#endif
+      asm volatile("" ::: "memory");
+    }
+  });
+  return s / (rounds * 1024.0) * 1e9;
+}
+
 // What alpha needs: a relative error of 2e-6. Sixteenths from a table where one instruction looks 16 of them up.
 static lanes exp2_of_alpha(lanes x) {
 #ifdef __AVX512F__
@@ -336,9 +363,11 @@ double ceiling_lines(void* memory, const int32_t* which, int64_t count, int writ
   best = std::min(best, run(std::integral_constant<int, 64>{}));
   return best / double(std::max<int64_t>(count, 1)) * 1e9;
 }
-// Nanoseconds per row of 2, 4, 8 or 16 numbers, read or added to.
+// Nanoseconds per row of 1, 2, 4, 8 or 16 numbers, read or added to.
 double ceiling_row(int width, int add) {
   switch (width) {
+    case 1:
+      return add ? row_ns<1, true>() : row_ns<1, false>();
     case 2:
       return add ? row_ns<2, true>() : row_ns<2, false>();
     case 4:
@@ -355,6 +384,7 @@ double ceiling_divide() {
   return lane_ns([](lanes x) { return 1.0f / x; });
 }
 double ceiling_scan() { return lane_ns(scan_of); }
+double ceiling_choose() { return choose_ns(); }
 double ceiling_fma() { return 2 / fma_rate(1); }  // nanoseconds each
 double ceiling_stream() { return 1 / triad_rate(1); }  // nanoseconds per byte
 }

@@ -69,13 +69,18 @@ class Ceilings:
         """A number of a running sum."""
         return self._measure("scan")
 
+    @cached_property
+    def choose(self) -> float:
+        """A number that is kept or left out."""
+        return self._measure("choose")
+
     def row(self, numbers: int, *, add: bool = False) -> float:
         """A row of neighbouring numbers anywhere in the nearest cache, multiplied and added up (or added to), by the
-        widest reads that fill it: 16, 8, 4 or 2 numbers."""
+        widest reads that fill it: 16, 8, 4, 2 or 1 numbers."""
         function = self._library.ceiling_row
         function.restype = ctypes.c_double
         total, left = 0.0, numbers
-        for width in (16, 8, 4, 2):
+        for width in (16, 8, 4, 2, 1):
             count, left = divmod(left, width)
             if count and (width, add) not in self._rows:
                 self._rows[width, add] = float(function(ctypes.c_int(width), ctypes.c_int(add)))

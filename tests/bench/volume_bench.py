@@ -196,24 +196,60 @@ def marching(table: Table, ceilings: Ceilings, generator: torch.Generator) -> No
               lambda: floor(22, opacity + c.divide + 2 * c.scan + 20 * c.fma, 60), (raw,))
     table.row("weights", lambda: march.weights(raw, offsets, delta=0.5, shift=-3.0),
               lambda: floor(8, opacity + c.scan + 8 * c.fma))
+    sampling(ceilings, generator)
+
+
+def sampling(ceilings: Ceilings, generator: torch.Generator) -> None:
+    """Samples on rays where all is occupied, per sample, and through a thin sphere in empty space, per ray."""
     origin = torch.tensor([[0.0, 0.0, -3.0]]).repeat(RAYS, 1)
     aim = torch.rand(RAYS, 3, generator=generator) * 1.6 - 0.8
     direction = torch.nn.functional.normalize(aim - origin, dim=1)
     box, step = torch.tensor([-1.0, -1, -1, 1, 1, 1, 0]), 2.0 / PER_RAY
 
-    def walk(cells: Tensor) -> Tensor:
-        return march.sample(origin, direction, torch.full((RAYS,), 0.5), box, cells, near=0.05, far=100.0, step=step).t
+    def walk(cells: Tensor) -> march.Samples:
+        return march.sample(origin, direction, torch.full((RAYS,), 0.5), box, cells, near=0.05, far=100.0, step=step)
+
+    def floor(cells: Tensor, samples: int) -> float:
+        """Nanoseconds in all. A look at a cell is a distance, three positions and scalings, which cell that is (inside
+        0..1) and the test; a sample is three positions held inside, 16 bytes."""
+        looks, lines = looked_at(origin, direction, cells, step)
+        memory = ceilings.lines(cells, lines, write=False) + 16 * samples * ceilings.byte
+        return max(memory, (19 * looks + 6 * samples) * ceilings.fma, looks * (ceilings.row(1) + ceilings.choose))
 
     full = torch.zeros(96, 96, 96, dtype=torch.uint8)
-    found = Table.__new__(Table)
-    found.samples = len(walk(full))
-    found.row("samples on rays", partial(walk, full), lambda: floor(16, 40 * c.fma, 0))
+    samples = len(walk(full).t)
+    ns, low = best(lambda: walk(full)) * 1e9, floor(full, samples)
+    old = 16 / BYTES_PER_NS
+    print(f"{'samples on rays':26}{ns / samples:9.1f}{low / samples:8.2f}{ns / low:7.1f}{ns / samples / old:11.1f}")
     # A thin sphere: most of the way is empty.
     at = torch.linspace(-1, 1, 96)
     radius = (at[:, None, None].square() + at[:, None].square() + at.square()).sqrt()
     cells = march.distances((radius - 0.7).abs() < 0.03)
-    print(f"samples on rays through a thin sphere: {best(lambda: walk(cells)) / RAYS * 1e9:.0f} ns per ray, "
-          f"{len(walk(cells)) / RAYS:.1f} samples on each")
+    samples = len(walk(cells).t)
+    ns, low = best(lambda: walk(cells)) * 1e9, floor(cells, samples)
+    print(f"samples on rays through a thin sphere, {samples / RAYS:.1f} on each: {ns / RAYS:.0f} ns per ray, floor "
+          f"{low / RAYS:.0f}, ratio {ns / low:.1f}")
+
+
+def looked_at(origin: Tensor, direction: Tensor, cells: Tensor, step: float) -> tuple[int, Tensor]:
+    """How many cells rays through the box -1..1 have to look at, where each empty one says how far the next may be, and
+    the cache lines that hold them, each once for a ray."""
+    size = torch.tensor(cells.shape)
+    crossings = torch.stack([(-1 - origin) / direction, (1 - origin) / direction])
+    t = crossings.amin(0).amax(1).clamp_min(0.05) + 0.5 * step
+    end = crossings.amax(0).amin(1)
+    reach = (2 / (size * direction.abs())).amin(1)  # of the way through a cell
+    found, looks = [], 0
+    while bool((t < end).any()):
+        on = (t < end).nonzero().squeeze(1)
+        unit = (origin[on] + t[on, None] * direction[on] + 1) / 2
+        x, y, z = ((unit * size).long().clamp_min(0).minimum(size - 1)).unbind(1)
+        away = cells[x, y, z]
+        t[on] += step * ((away.float() - 1) * reach[on] / step).floor().clamp_min(1)
+        found.append(on * (cells.numel() // LINE + 2)
+                     + (dense(torch.stack([x, y, z], 1), tuple(cells.shape)) + cells.data_ptr() % LINE) // LINE)
+        looks += len(on)
+    return looks, torch.cat(found).unique() % (cells.numel() // LINE + 2)
 
 
 def step(scene: Path) -> None:

@@ -175,3 +175,30 @@ def test_gradients_across_slabs() -> None:
     assert exact.grad is not None
     assert torch.equal(found[0], found[1])
     torch.testing.assert_close(found[0].double(), exact.grad, atol=2e-5, rtol=0)
+
+
+def test_single_numbers_are_added_up_in_the_order_of_the_points() -> None:
+    """Tasks that share planes of nodes: as the reference, and the same bits on any number of threads. Of some hundred
+    points around each node another order has other bits."""
+    generator, before = torch.Generator().manual_seed(5), native.get_threads()
+    u, g = torch.rand(9001, 3, generator=generator), torch.randn(9001, 1, generator=generator)
+    u[:3000, 0] *= 0.1  # parts of unequal width
+
+    def gradient(threads: int, order: Tensor) -> Tensor:
+        native.set_threads(threads)
+        values = torch.zeros(7, 5, 4, 1, requires_grad=True)
+        grid.trilinear(values, u[order]).backward(g[order])
+        assert values.grad is not None
+        return values.grad
+
+    given = torch.arange(len(u))
+    one, two, three = (gradient(n, given) for n in (1, 2, 3))
+    other = gradient(1, given.flip(0))
+    native.set_threads(before)
+    exact = torch.zeros(7, 5, 4, 1, dtype=torch.float64, requires_grad=True)
+    grid.trilinear_reference(exact, u.double()).backward(g.double())
+    assert exact.grad is not None
+    torch.testing.assert_close(one.double(), exact.grad, atol=1e-4, rtol=0)
+    assert torch.equal(one, two)
+    assert torch.equal(one, three)
+    assert float((one != other).float().mean()) > 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -162,6 +163,38 @@ def test_steps_outside_of_the_box_grow_with_the_distance_from_its_centre() -> No
         torch.testing.assert_close(found.t[mine].double(), wanted, atol=1e-4, rtol=1e-4)
         x = origin[i].double() + wanted[:, None] * direction[i].double()
         torch.testing.assert_close(found.position[mine].double(), unit_from_world(volume, x), atol=1e-4, rtol=0)
+
+
+def _walked_alone(origin: Any, direction: Any, box: Any, occupied: Any, near: float, step: float) -> Any:
+    """Distances along one ray in a box by numpy, in single precision: every step is looked at, none is jumped over."""
+    f, size = np.float32, np.array(occupied.shape, dtype=np.float32)
+    low, high = box[:3], box[3:6]
+    inverse = f(1) / direction
+    a, b = (low - origin) * inverse, (high - origin) * inverse
+    first = np.maximum(f(near), np.minimum(a, b).max()) + f(0.5) * f(step)
+    end, extent = np.maximum(a, b).min(), high - low
+    t = first + np.arange(max(int((end - first) / f(step)), 0) + 2).astype(f) * f(step)
+    t = t[t < end]
+    unit = (origin - low) / extent + t[:, None] * (direction / extent)
+    cell = np.clip((unit * size).astype(np.int64), 0, np.array(occupied.shape) - 1)
+    return t[occupied[tuple(cell.T)]]
+
+
+@pytest.mark.parametrize("share", [0.03, 0.5, 1.0])
+def test_packs_of_samples_are_those_found_one_by_one(share: float) -> None:
+    """Rays of all lengths, through next to nothing, through patches and where all is occupied: to the bit."""
+    generator = torch.Generator().manual_seed(6)
+    occupied = torch.rand(12, 9, 10, generator=generator) < share
+    origin, direction = _rays(300)
+    origin[100:] = 2.2 * torch.rand(200, 3, generator=generator) - 1.1  # some inside, some that miss
+    box = torch.tensor([-1.0, -0.8, -1.2, 1.0, 0.9, 1.0, 0.0])
+    found = march.sample(origin, direction, torch.full((300,), 0.5), box, march.distances(occupied), near=0.05,
+                         far=100.0, step=0.02)
+    expected = [_walked_alone(o, d, box.numpy(), occupied.numpy(), 0.05, 0.02)
+                for o, d in zip(origin.numpy(), direction.numpy())]
+    assert sum(len(t) for t in expected) > 200
+    assert (found.offsets[1:] - found.offsets[:-1]).tolist() == [len(t) for t in expected]
+    assert np.array_equal(found.t.numpy(), np.concatenate(expected))
 
 
 def test_distances_are_exact() -> None:
