@@ -13,12 +13,12 @@ namespace recon::gpu {
 namespace nb = nanobind;
 using recon::expect;
 #if defined(__CUDACC__)
-template <class T>
-using array = nb::ndarray<T, nb::c_contig, nb::device::cuda>;
+using device = nb::device::cuda;
 #else
-template <class T>
-using array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+using device = nb::device::cpu;
 #endif
+template <class T>
+using array = nb::ndarray<T, nb::c_contig, device>;
 template <class T>
 using host_array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 using numbers = array<float>;

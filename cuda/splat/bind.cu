@@ -9,14 +9,14 @@ namespace {
 void bind_rows(nb::module_& m) {
   m.def(
       "splat_project",
-      [](std::vector<numbers> params, host_array<const double> camera, int degree, bool antialiased, numbers records,
+      [](std::vector<numbers> params, camera_numbers camera, bool there, int degree, bool antialiased, numbers records,
          uintptr_t stream) {
         const auto in = rows_of(params);
         const int64_t n = check_records(in, params[0].shape(0), records, degree);
-        project(in, n, view_of(camera, degree, antialiased), records.data(), stream_of(stream));
+        project(in, n, view_of(camera, there, degree, antialiased), records.data(), stream_of(stream));
       },
-      nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("degree"), nb::arg("antialiased"),
-      nb::arg("records").noconvert(), nb::arg("stream"));
+      nb::arg("params").noconvert(), nb::arg("camera").noconvert(), nb::arg("there"), nb::arg("degree"),
+      nb::arg("antialiased"), nb::arg("records").noconvert(), nb::arg("stream"));
   m.def(
       "splat_project_backward",
       [](std::vector<numbers> params, host_array<const double> camera, int degree, bool antialiased, numbers records,

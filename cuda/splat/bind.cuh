@@ -28,6 +28,15 @@ inline view<float> view_of(const host_array<const double>& camera, int degree, b
   return view_from<float>(camera.data(), degree, antialiased);
 }
 
+// `there`: the camera's numbers are in device memory, not in the host's.
+using camera_numbers = nb::ndarray<const double, nb::c_contig>;
+inline any_view view_of(const camera_numbers& camera, bool there, int degree, bool antialiased) {
+  expect(camera.size() == kViewNumbers, "camera must hold 23 numbers");
+  expect(camera.device_type() == (there ? device::value : nb::device::cpu::value), "camera is not where it should be");
+  if (there) return device_view{camera.data(), degree, antialiased};
+  return view_from<float>(camera.data(), degree, antialiased);
+}
+
 inline int64_t check_records(const gaussian_rows<float>& g, size_t n, const numbers& records, int degree) {
   expect(records.size() == n * kRecord, "records must be [rows, 12]");
   expect(degree >= 0 && degree <= 3 && (n == 0 || (degree + 1) * (degree + 1) - 1 <= g.rest),

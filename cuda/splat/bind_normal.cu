@@ -17,16 +17,16 @@ gaussian_rows<float> rows_like(const std::vector<numbers>& like, const std::vect
 void bind(nb::module_& m) {
   m.def(
       "splat_project_tangent",
-      [](std::vector<numbers> params, std::vector<numbers> v, host_array<const double> camera, int degree,
+      [](std::vector<numbers> params, std::vector<numbers> v, camera_numbers camera, bool there, int degree,
          bool antialiased, numbers records, numbers tangents, uintptr_t stream) {
         const auto in = rows_of(params), along = rows_like(params, v);
         const int64_t n = check_records(in, params[0].shape(0), records, degree);
         check_records(in, params[0].shape(0), tangents, degree);
-        project_tangent(in, along, n, view_of(camera, degree, antialiased), records.data(), tangents.data(),
+        project_tangent(in, along, n, view_of(camera, there, degree, antialiased), records.data(), tangents.data(),
                         stream_of(stream));
       },
-      A("params"), A("v"), A("camera"), nb::arg("degree"), nb::arg("antialiased"), A("records"), A("tangents"),
-      nb::arg("stream"));
+      A("params"), A("v"), A("camera"), nb::arg("there"), nb::arg("degree"), nb::arg("antialiased"), A("records"),
+      A("tangents"), nb::arg("stream"));
   m.def(
       "splat_composite_tangent",
       [](numbers records, numbers tangents, int width, int height, ids tile_begin, ids row, ids slot,
@@ -43,20 +43,20 @@ void bind(nb::module_& m) {
       A("background"), A("weights"), A("out"), nb::arg("stream"));
   m.def(
       "splat_pull_back",
-      [](std::vector<numbers> params, host_array<const double> camera, int degree, bool antialiased, numbers records,
+      [](std::vector<numbers> params, camera_numbers camera, bool there, int degree, bool antialiased, numbers records,
          numbers g_records, std::vector<numbers> out, uintptr_t stream) {
         const auto in = rows_of(params), to = rows_like(params, out);
         const int64_t n = check_records(in, params[0].shape(0), records, degree);
         check_records(in, params[0].shape(0), g_records, degree);
-        project_backward_add(in, n, view_of(camera, degree, antialiased), records.data(), g_records.data(), to,
+        project_backward_add(in, n, view_of(camera, there, degree, antialiased), records.data(), g_records.data(), to,
                              stream_of(stream));
       },
-      A("params"), A("camera"), nb::arg("degree"), nb::arg("antialiased"), A("records"), A("g_records"), A("out"),
-      nb::arg("stream"));
+      A("params"), A("camera"), nb::arg("there"), nb::arg("degree"), nb::arg("antialiased"), A("records"),
+      A("g_records"), A("out"), nb::arg("stream"));
   m.attr("splat_moments") = kDiagonalSums;
   m.def(
       "splat_normal_diagonal",
-      [](std::vector<numbers> params, host_array<const double> camera, int degree, bool antialiased, numbers records,
+      [](std::vector<numbers> params, camera_numbers camera, bool there, int degree, bool antialiased, numbers records,
          int width, int height, ids order, ids begin, ids tile_begin, ids row, ids slot, numbers picture,
          numbers weights, numbers moments, std::vector<numbers> out, numbers blocks, uintptr_t stream) {
         const auto in = rows_of(params), to = rows_like(params, out);
@@ -68,12 +68,12 @@ void bind(nb::module_& m) {
         expect(moments.size() == row.size() * kDiagonalSums, "moments must be [entries, 18]");
         expect(blocks.size() == 0 || int64_t(blocks.size()) == n * kTriangle, "blocks must be [rows, 66], or empty");
         composite_moments(records.data(), lists, picture.data(), weights.data(), moments.data(), stream_of(stream));
-        project_diagonal(in, n, view_of(camera, degree, antialiased), records.data(), lists, ids_of(order),
+        project_diagonal(in, n, view_of(camera, there, degree, antialiased), records.data(), lists, ids_of(order),
                          ids_of(begin), moments.data(), to, blocks.size() ? blocks.data() : nullptr, stream_of(stream));
       },
-      A("params"), A("camera"), nb::arg("degree"), nb::arg("antialiased"), A("records"), nb::arg("width"),
-      nb::arg("height"), A("order"), A("begin"), A("tile_begin"), A("row"), A("slot"), A("picture"), A("weights"),
-      A("moments"), A("out"), A("blocks"), nb::arg("stream"));
+      A("params"), A("camera"), nb::arg("there"), nb::arg("degree"), nb::arg("antialiased"), A("records"),
+      nb::arg("width"), nb::arg("height"), A("order"), A("begin"), A("tile_begin"), A("row"), A("slot"), A("picture"),
+      A("weights"), A("moments"), A("out"), A("blocks"), nb::arg("stream"));
   m.def(
       "splat_factor_blocks",
       [](std::vector<numbers> added, numbers blocks, uintptr_t stream) {

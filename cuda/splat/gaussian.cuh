@@ -4,6 +4,7 @@
 #include "core/device.h"
 #include "rows.h"
 #include "shade.h"
+#include "splat_cuda.h"
 
 namespace recon::gpu {
 
@@ -84,6 +85,12 @@ __device__ inline bool sound_gradient_of_row(const gaussian_rows<float>& in, int
   return size < 1e18f;  // not NaN either
 }
 
+// The camera as a thread sees it.
+__device__ inline const view<float>& seen_from(const view<float>& camera) { return camera; }
+__device__ inline view<float> seen_from(const device_view& camera) {
+  return view_from<float>(camera.numbers, camera.degree, camera.antialiased);
+}
+
 // Calls body(std::integral_constant<int, degree>) so that loops over coefficients unroll.
 template <class Body>
 void for_degree(int degree, const Body& body) {
@@ -97,6 +104,12 @@ void for_degree(int degree, const Body& body) {
     default:
       return body(std::integral_constant<int, 3>{});
   }
+}
+
+// The same with the kind of the camera: body(integral constant, camera).
+template <class Body>
+void for_degree(const any_view& any, const Body& body) {
+  std::visit([&](const auto& camera) { for_degree(camera.degree, [&](auto degree) { body(degree, camera); }); }, any);
 }
 
 }  // namespace recon::gpu

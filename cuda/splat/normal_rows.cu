@@ -10,12 +10,13 @@ namespace recon::gpu {
 namespace {
 
 // Rows that are not drawn get zeros.
-template <int DEGREE>
+template <int DEGREE, class CAMERA>
 __global__ void __launch_bounds__(kRowThreads)
-    tangent_rows_kernel(gaussian_rows<float> in, gaussian_rows<float> v, int64_t rows, view<float> cam,
+    tangent_rows_kernel(gaussian_rows<float> in, gaussian_rows<float> v, int64_t rows, CAMERA camera,
                         const float* records, float* tangents) {
   const int64_t i = global_thread();
   if (i >= rows) return;
+  view<float> cam = seen_from(camera);
   cam.degree = DEGREE;
   record_row out{};
   if (records[i * kRecord + kRadius] > 0) {
@@ -27,13 +28,13 @@ __global__ void __launch_bounds__(kRowThreads)
 }
 
 // Adds to the rows of `out`; those that are not drawn are not touched.
-template <int DEGREE>
+template <int DEGREE, class CAMERA>
 __global__ void __launch_bounds__(kRowThreads)
-    pull_back_kernel(gaussian_rows<float> in, int64_t rows, view<float> cam, const float* records,
-                     const float* g_records, gaussian_rows<float> out) {
+    pull_back_kernel(gaussian_rows<float> in, int64_t rows, CAMERA camera, const float* records, const float* g_records,
+                     gaussian_rows<float> out) {
   const int64_t i = global_thread();
   if (i >= rows || !(records[i * kRecord + kRadius] > 0)) return;
-  const row_gradient<DEGREE> g = backward_of_row<DEGREE>(in, i, cam, g_records);
+  const row_gradient<DEGREE> g = backward_of_row<DEGREE>(in, i, seen_from(camera), g_records);
   for (int j = 0; j < 3; ++j) {
     out.mean[3 * i + j] += g.geometry.mean[j];
     out.log_scale[3 * i + j] += g.geometry.log_scale[j];
@@ -48,9 +49,9 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // The moments of a Gaussian's entries in fixed order, and what follows from them. Of the means, the part through the
 // direction of view is left out.
-template <int DEGREE>
+template <int DEGREE, class CAMERA>
 __global__ void __launch_bounds__(kRowThreads)
-    diagonal_kernel(gaussian_rows<float> in, int64_t rows, view<float> cam, const float* records, const uint32_t* order,
+    diagonal_kernel(gaussian_rows<float> in, int64_t rows, CAMERA camera, const float* records, const uint32_t* order,
                     const uint32_t* begin, uint32_t room, const float* moments, gaussian_rows<float> out,
                     float* blocks) {
   const int64_t at = global_thread();
@@ -63,6 +64,7 @@ __global__ void __launch_bounds__(kRowThreads)
     for (int j = 0; j < kDiagonalSums; ++j) m[j] += moments[int64_t(e) * kDiagonalSums + j];
   const record_row record = reinterpret_cast<const record_row*>(records)[i];
   const gaussian<float> G = read_gaussian(in, i);
+  const view<float>& cam = seen_from(camera);
   float k[kTheta][kShape];
   exponent_jacobian(G, cam, record.number, k);
   for (int t = 0; t < kTheta; ++t) {
@@ -108,28 +110,28 @@ __global__ void __launch_bounds__(kRowThreads)
 
 }  // namespace
 
-void project_tangent(const gaussian_rows<float>& in, const gaussian_rows<float>& v, int64_t rows,
-                     const view<float>& cam, const float* records, float* tangents, stream_t stream) {
-  for_degree(cam.degree, [&](auto degree) {
-    launch(tangent_rows_kernel<decltype(degree)::value>, blocks_for(rows, kRowThreads), kRowThreads, stream, in, v,
-           rows, cam, records, tangents);
+void project_tangent(const gaussian_rows<float>& in, const gaussian_rows<float>& v, int64_t rows, const any_view& cam,
+                     const float* records, float* tangents, stream_t stream) {
+  for_degree(cam, [&](auto degree, const auto& camera) {
+    launch(tangent_rows_kernel<decltype(degree)::value, std::decay_t<decltype(camera)>>, blocks_for(rows, kRowThreads),
+           kRowThreads, stream, in, v, rows, camera, records, tangents);
   });
 }
 
-void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, const float* records,
                           const float* g_records, const gaussian_rows<float>& out, stream_t stream) {
-  for_degree(cam.degree, [&](auto degree) {
-    launch(pull_back_kernel<decltype(degree)::value>, blocks_for(rows, kRowThreads), kRowThreads, stream, in, rows, cam,
-           records, g_records, out);
+  for_degree(cam, [&](auto degree, const auto& camera) {
+    launch(pull_back_kernel<decltype(degree)::value, std::decay_t<decltype(camera)>>, blocks_for(rows, kRowThreads),
+           kRowThreads, stream, in, rows, camera, records, g_records, out);
   });
 }
 
-void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, const float* records,
                       const tile_lists& lists, const uint32_t* order, const uint32_t* begin, const float* moments,
                       const gaussian_rows<float>& out, float* blocks, stream_t stream) {
-  for_degree(cam.degree, [&](auto degree) {
-    launch(diagonal_kernel<decltype(degree)::value>, blocks_for(rows, kRowThreads), kRowThreads, stream, in, rows, cam,
-           records, order, begin, lists.room, moments, out, blocks);
+  for_degree(cam, [&](auto degree, const auto& camera) {
+    launch(diagonal_kernel<decltype(degree)::value, std::decay_t<decltype(camera)>>, blocks_for(rows, kRowThreads),
+           kRowThreads, stream, in, rows, camera, records, order, begin, lists.room, moments, out, blocks);
   });
 }
 

@@ -7,11 +7,12 @@
 namespace recon::gpu {
 namespace {
 
-template <int DEGREE>
+template <int DEGREE, class CAMERA>
 __global__ void __launch_bounds__(kRowThreads)
-    project_kernel(gaussian_rows<float> in, int64_t rows, view<float> cam, float* records) {
+    project_kernel(gaussian_rows<float> in, int64_t rows, CAMERA camera, float* records) {
   const int64_t i = global_thread();
   if (i >= rows) return;
+  const view<float>& cam = seen_from(camera);
   const gaussian<float> G = read_gaussian(in, i);
   projection<float> p;
   project_geometry(G, cam, p);
@@ -54,10 +55,10 @@ __global__ void __launch_bounds__(kRowThreads)
 
 }  // namespace
 
-void project(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, float* records, stream_t stream) {
-  for_degree(cam.degree, [&](auto degree) {
-    launch(project_kernel<decltype(degree)::value>, blocks_for(rows, kRowThreads), kRowThreads, stream, in, rows, cam,
-           records);
+void project(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, float* records, stream_t stream) {
+  for_degree(cam, [&](auto degree, const auto& camera) {
+    launch(project_kernel<decltype(degree)::value, std::decay_t<decltype(camera)>>, blocks_for(rows, kRowThreads),
+           kRowThreads, stream, in, rows, camera, records);
   });
 }
 

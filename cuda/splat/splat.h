@@ -39,7 +39,7 @@ struct view {
 // From 23 numbers: rotation 9, translation 3, centre 3, fx fy cx cy, width height, near, dilation.
 inline constexpr int kViewNumbers = 23;
 template <class S>
-view<S> view_from(const double* c, int degree, bool antialiased) {
+RECON_HD view<S> view_from(const double* c, int degree, bool antialiased) {
   view<S> v;
   for (int i = 0; i < 9; ++i) v.rotation[i] = S(c[i]);
   for (int i = 0; i < 3; ++i) v.translation[i] = S(c[9 + i]);

@@ -2,6 +2,8 @@
 // device. Scratch memory is the caller's (torch's caching allocator).
 #pragma once
 
+#include <variant>
+
 #include "core/device.h"
 #include "newton_step.h"
 #include "tiles.h"
@@ -14,8 +16,17 @@ inline constexpr int kTilePixels = tile::width * tile::height;  // threads of a 
 inline int tiles_across(int width) { return (width + tile::width - 1) / tile::width; }
 inline int tiles_down(int height) { return (height + tile::height - 1) / tile::height; }
 
+// A camera whose numbers, as `view_from` reads them, are in device memory: while poses are unknowns they are computed
+// there, and nobody waits to know them.
+struct device_view {
+  const double* numbers;
+  int degree;
+  bool antialiased;
+};
+using any_view = std::variant<view<float>, device_view>;
+
 // project.cu
-void project(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, float* records, stream_t stream);
+void project(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, float* records, stream_t stream);
 void project_backward(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
                       const float* g_records, const gaussian_rows<float>& out, stream_t stream);
 
@@ -70,18 +81,18 @@ void composite_backward(const float* records, int64_t rows, const tile_lists& li
 
 // normal_rows.cu, normal_tiles.cu: products with the Jacobian J of a picture with three channels; see jacobian.h. The
 // order of every sum is fixed.
-void project_tangent(const gaussian_rows<float>& in, const gaussian_rows<float>& v, int64_t rows,
-                     const view<float>& cam, const float* records, float* tangents, stream_t stream);
+void project_tangent(const gaussian_rows<float>& in, const gaussian_rows<float>& v, int64_t rows, const any_view& cam,
+                     const float* records, float* tangents, stream_t stream);
 // J v [3][height][width] of compositing, times `weights` where not null.
 void composite_tangent(const float* records, const float* tangents, const tile_lists& lists, const float* background,
                        const float* weights, float* out, stream_t stream);
-void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+void project_backward_add(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, const float* records,
                           const float* g_records, const gaussian_rows<float>& out, stream_t stream);
 // Sums per tile entry, `moments` [entries][18]; then, adding up those of a Gaussian, diag(J^T W J) is added to `out`, and
 // to `blocks` [rows][66], where not null, the blocks of geometry.
 void composite_moments(const float* records, const tile_lists& lists, const float* picture, const float* weights,
                        float* moments, stream_t stream);
-void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const view<float>& cam, const float* records,
+void project_diagonal(const gaussian_rows<float>& in, int64_t rows, const any_view& cam, const float* records,
                       const tile_lists& lists, const uint32_t* order, const uint32_t* begin, const float* moments,
                       const gaussian_rows<float>& out, float* blocks, stream_t stream);
 // Blocks plus a diagonal -> Cholesky factors, in place; a solve with them, in place.

@@ -121,8 +121,9 @@ class TiltedField(WrappedField):
         out = look(matrix_of(quaternion.detach()))
         if not torch.is_grad_enabled():
             return out
-        # samples have a width; what there only is room for has none
-        count = None if room.current() is None else (footprint > 0).sum()
+        count = None
+        if u.device.type == "cuda":  # samples have a width; what there only is room for has none
+            count = torch.full((), len(u), device=u.device) if room.current() is None else (footprint > 0).sum()
         return _ThroughRotation.apply(out, quaternion, look, count)
 
     def state(self) -> dict[str, Any]:
@@ -162,8 +163,8 @@ def small_rotation(axis: int, angle: float) -> Tensor:
 
 
 class _ThroughRotation(torch.autograd.Function):
-    """Passes ``out`` on; backward also asks ``look`` how it changes as the frame turns, R <- R exp(delta). With a
-    ``count`` only so many rows are samples, the first ones."""
+    """Passes ``out`` on; backward also asks ``look`` how it changes as the frame turns, R <- R exp(delta). On a GPU the
+    first ``count`` rows are samples, and nothing depends on how many rows there are besides."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, quaternion: Tensor, look: Callable[..., Tensor], count: Tensor | None) -> Tensor:
@@ -177,6 +178,8 @@ class _ThroughRotation(torch.autograd.Function):
         (quaternion,) = ctx.saved_tensors
         q = quaternion.detach()
         stride: int | Tensor = max(len(g_out) // _POINTS, 1)
+        if not len(g_out):
+            return g_out, torch.zeros_like(q), None, None
         if ctx.count is None:
             rows = torch.arange(0, len(g_out), int(stride), device=g_out.device)
         else:  # always as many, so that their sum has one order

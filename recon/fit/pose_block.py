@@ -1,24 +1,28 @@
 """The poses of some views as the last part of a second-order problem's unknowns: bundle adjustment with the scene.
 
 x holds a twist per view, first all turns [views, 3], then all moves [views, 3], from where the poses were when the
-problem was last linearised. A pose is seen by its own view only, so its block of J^T W J is one 6 x 6 matrix.
+problem was last linearised. A pose is seen by its own view only, so its block of J^T W J is one 6 x 6 matrix. On a GPU
+cameras are there while they move, so that nobody waits to know where they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon.fit.poses import Poses, twist
+from recon.types import Camera
+from recon.types.placement import sent
 
 
 class PoseBlock:
     """Implements ViewBlock for the poses of ``views`` (positions in ``poses``)."""
 
-    def __init__(self, poses: Poses, views: Sequence[int], device: torch.device | None = None) -> None:
+    def __init__(self, poses: Poses, views: Sequence[int], device: torch.device) -> None:
         self.poses, self.views, self.device = poses, list(views), device
         self.position = {view: i for i, view in enumerate(self.views)}
         self.rebase()
@@ -30,12 +34,16 @@ class PoseBlock:
 
     def rebase(self) -> None:
         """Twists count from the present poses now; gradient and curvature are empty."""
-        self.base = self.poses.current.clone()
+        self.base = self.now = sent(self.poses.current[self.views], self.device)  # [views, 4, 4]
         n, on = len(self.views), self.device
         self.twists, self.gradients = torch.zeros(n, 6, device=on), torch.zeros(n, 6, device=on)
         self.curvature = torch.zeros(n, 6, 6, device=on)
         self._kept: dict[int, Tensor] = {}
         self._last: tuple[int, Tensor] | None = None
+
+    def camera(self, view: int, camera: Camera) -> Camera:
+        """``camera`` of a view at its present pose."""
+        return replace(camera, world_from_camera=self.now[self.position[view]])
 
     def add(self, view: int, picture: Any, gradient: Tensor, weights: Tensor) -> None:
         """``gradient`` and ``weights`` [3, h, w] of the loss by the picture."""
@@ -72,11 +80,11 @@ class PoseBlock:
         return flat(self.twists)
 
     def write(self, x: Tensor) -> None:
-        """Sets the poses, which live on the processor; twists of zero give back those of the base, to the bit."""
+        """Sets the poses; twists of zero give back those of the base, to the bit."""
         self.twists = rows(x)
-        for view, xi in zip(self.views, self.twists.cpu()):
-            still = not bool(xi.any())
-            self.poses.current[view] = self.base[view] if still else self.base[view] @ twist(xi.double())
+        still = (self.twists == 0).all(1)[:, None, None]
+        self.now = torch.where(still, self.base, self.base @ twist(self.twists.double()))
+        self.poses.place(self.views, self.now)
 
     def product(self, v: Tensor) -> Tensor:
         """The blocks of the curvature times v."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,16 +30,17 @@ _OUTLIER = 0.1  # errors beyond this count by their size, not by its square
 
 
 def twist(xi: Tensor) -> Tensor:
-    """[6] float64 rotation vector and translation -> rigid [4, 4]: rotation first, then translation."""
-    w, out = xi[:3], torch.eye(4, dtype=torch.float64)
-    angle = float(w.norm())
-    K = torch.zeros(3, 3, dtype=torch.float64)
-    K[0, 1], K[0, 2], K[1, 2] = -w[2], w[1], -w[0]
-    K = K - K.T
-    a, b = (1.0, 0.5) if angle < 1e-8 else (math.sin(angle) / angle, (1 - math.cos(angle)) / angle**2)
-    out[:3, :3] += a * K + b * K @ K
-    out[:3, 3] = xi[3:]
-    return out
+    """[..., 6] float64 rotation vectors and translations -> rigid [..., 4, 4]: rotation first, then translation."""
+    (x, y, z), move = xi[..., :3].unbind(-1), xi[..., 3:]
+    angle = xi[..., :3].norm(dim=-1)[..., None, None]
+    none = torch.zeros_like(x)
+    K = torch.stack([none, -z, y, z, none, -x, -y, x, none], dim=-1).unflatten(-1, (3, 3))
+    small = angle < 1e-8
+    safe = torch.where(small, 1.0, angle)
+    a, b = torch.where(small, 1.0, safe.sin() / safe), torch.where(small, 0.5, (1 - safe.cos()) / safe.square())
+    R = torch.eye(3, dtype=xi.dtype, device=xi.device) + (a * K + b * K @ K)
+    last = torch.eye(4, dtype=xi.dtype, device=xi.device)[3:].expand(*R.shape[:-2], 1, 4)
+    return torch.cat([torch.cat([R, move[..., None]], dim=-1), last], dim=-2)
 
 
 class Poses:
@@ -53,7 +55,7 @@ class Poses:
         self.settings, self.radius = settings, radius
         self.given = torch.stack([v.camera.world_from_camera for v in views]) if given is None else given
         self._known = self.given.clone()
-        self._coming: dict[int, Callable[[], Tensor]] = {}  # [6, 7] of views: gradient and curvature, on their way
+        self._coming: dict[int, Callable[[], Tensor]] = {}  # new poses [4, 4] of views, on their way
         self.steps = 0  # Gauss-Newton steps made; of this process
 
     def camera(self, index: int, camera: Camera) -> Camera:
@@ -74,15 +76,20 @@ class Poses:
 
     def _arrived(self, index: int) -> None:
         if index in self._coming:
-            g, H = self._coming.pop(index)().double().split([1, 6], dim=1)
-            self.move(index, self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g[:, 0])))
+            self._known[index] = self._coming.pop(index)()
 
-    def move(self, index: int, xi: Tensor) -> None:
-        """Moves a camera by a twist [6] in its own axes: world_from_camera @ twist(xi)."""
-        moved = self._known[index] @ twist(xi)
+    def place(self, views: Sequence[int], poses: Tensor) -> None:
+        """``views`` are at ``poses`` [views, 4, 4] now, wherever these are."""
+        arrived = cuda.to_host(poses)
+        self._coming |= {view: partial(_row, arrived, i) for i, view in enumerate(views)}
+
+    def _refined(self, index: int, arrived: Callable[[], Tensor]) -> Tensor:
+        """The pose of view ``index`` after a step, of whose gradient and curvature [6, 7] ``arrived`` tells."""
+        g, H = arrived().double().split([1, 6], dim=1)
+        moved = self._known[index] @ twist(self.limited(-torch.linalg.solve(damped(H, self.settings.damping), g[:, 0])))
         u, _, v = torch.linalg.svd(moved[:3, :3])  # rounding must not add up
         moved[:3, :3] = u @ v
-        self._known[index] = moved
+        return moved
 
     def kept(self, index: int) -> Callable[[], None]:
         """The pose of view ``index`` as it is now: what comes back restores it."""
@@ -105,7 +112,7 @@ class Poses:
         error, weights = huber(picture.picture, seen)
         columns = picture.camera_columns().flatten(1)
         g, H = columns @ (weights * error).flatten(), (columns * weights.flatten()) @ columns.T
-        self._coming[seen.index] = cuda.to_host(torch.cat([g[:, None], H], dim=1))
+        self._coming[seen.index] = partial(self._refined, seen.index, cuda.to_host(torch.cat([g[:, None], H], dim=1)))
         self.steps += 1
 
     def limited(self, xi: Tensor) -> Tensor:
@@ -153,6 +160,10 @@ class Poses:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.current = state["current"].clone()
+
+
+def _row(arrived: Callable[[], Tensor], i: int) -> Tensor:
+    return arrived()[i]
 
 
 def damped(H: Tensor, share: float) -> Tensor:

@@ -147,29 +147,31 @@ class FitProblem:
         self.seen = self._posed(self.observations.get(chosen[0], self.scale(self.step)))
         problem = ViewsProblem(self.field, self.system, self.observations, chosen, scale=self.scale(self.step),
                                curved=curved, tested=tested, phase=start, memory=self._memory, passes=self.passes,
-                               poses=self.poses, exposure=self.exposure, batches=batches, room=self._room_of_pictures())
+                               poses=self.poses, exposure=self.exposure, batches=batches, room=self._room_here(),
+                               rows=self._rows)
         problem.warnings, problem.warned = self.warnings, self._warned
+        if self.field.params.device.type == "cuda" and hasattr(self.field, "kept"):
+            self._before.append((self.step, [self.field.kept(chosen[0])]))
         with torch.no_grad(), problem.lists():
             self.render = self.system.renderer.render(self.field, self.seen.camera, background=self.seen.background)
         return problem
 
-    def _room_of_pictures(self) -> Room | None:
-        """What lists of linearised pictures take their capacity from: on a GPU, where the renderer's can be cut off."""
-        able = getattr(self.system.renderer, "room_on_cuda", False) and self.field.params.device.type == "cuda"
-        return self.room if able else None
+    @property
+    def _rows(self) -> int:
+        """Rows whose number tells how long lists are: those of Gaussians; of all else 1."""
+        return self.field.params.rows if hasattr(self.system.renderer, "render_deferred") else 1
 
-    def _lists(self, deferred: bool, idle: bool) -> AbstractContextManager[None]:
-        """Where this step's lists take their capacity from, if it can count for nothing: on a GPU, where that changes
-        only what is drawn, and of rays only for fields that give a row the same bits however many there are."""
-        if self.field.params.device.type != "cuda":
-            return nullcontext()
-        if self.seen.rays is None and deferred:
-            return self.room.opened(self.field.params.rows)
-        if self.seen.rays is None:
-            able = idle and getattr(self.system.renderer, "room_on_cuda", False) and has_room(self.seen.target)
-            return self.room.opened() if able else nullcontext()
-        able = idle and getattr(self.field, "row_by_row", False) and has_room(self.seen.rays.origin)
-        return self.room.opened() if able else nullcontext()
+    def _room_here(self) -> Room | None:
+        """What lists can take their capacity from: on a GPU, where the renderer's can be cut off, and only of fields
+        that give a row the same bits however many there are."""
+        able = (self.field.params.device.type == "cuda" and getattr(self.system.renderer, "room_on_cuda", False)
+                and getattr(self.field, "row_by_row", True))
+        return self.room if able and has_room(next(t for _, t in self.field.params.items())) else None
+
+    def _lists(self, counted: bool) -> AbstractContextManager[None]:
+        """Where this step's lists take their capacity from, if it can count for nothing (``counted``)."""
+        room = self._room_here() if counted else None
+        return nullcontext() if room is None else room.opened(self._rows)
 
     def counts(self) -> torch.Tensor | None:
         """Whether this step had enough room for its lists, see the Problem protocol."""
@@ -191,7 +193,7 @@ class FitProblem:
         share = self._dropout * done if done < self.system.dropout.until else 0.0
         more: dict[str, Any] = {} if share <= 0.0 else {"drop": Drop(share, self.seed * 15_485_863 + self.step)}
         shown = seen.camera if seen.rays is None else seen.rays
-        with self._lists(deferred, idle):
+        with self._lists(deferred or idle):
             if self.poses is not None and self.poses.due(self.step, self.total_steps, len(self.observations)):
                 self.poses.refine(self._linear(seen), seen)  # in the same room as the picture: both count, or neither
                 self.passes.count += 1

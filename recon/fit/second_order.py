@@ -60,23 +60,24 @@ class ViewsProblem:
     poses    where given, the poses of the views are unknowns too, behind the scene's in x: see ``pose_block``
     exposure where given, so are the colour maps of the photos, last in x: see ``exposure_block``
     room     where given, pictures on a GPU take room for their lists from it, and nobody waits for their lengths; see
-             ``counts``
+             ``counts``; ``rows`` as in ``Room.opened``
     """
 
     def __init__(self, field: Any, system: System, observations: Observations, views: Sequence[int], *,
                  scale: float = 1.0, curved: int = 0, tested: int = 0,
                  phase: float = 0.5, memory: int = 1 << 30, passes: Passes | None = None,
                  poses: Poses | None = None, exposure: ExposureCorrection | None = None, batches: int = 1,
-                 room: Room | None = None) -> None:
-        self.room = room
+                 room: Room | None = None, rows: int = 1) -> None:
+        self.room, self.rows = room, rows
         self._sound: list[tuple[str, int, Tensor]] = []  # on a GPU: loss, view, whether it is finite
         self.passes = passes or Passes()
         self.field, self.system, self.observations, self.scale, self.memory = field, system, observations, scale, memory
         self.views = list(views)
         self.poses, self.exposure = poses, exposure
         self.own: list[ViewBlock] = []
-        if poses is not None:
-            self.own.append(PoseBlock(poses, self.views, field.params.device))
+        self.placed = None if poses is None else PoseBlock(poses, self.views, field.params.device)
+        if self.placed is not None:
+            self.own.append(self.placed)
         if exposure is not None:
             self.own.append(ExposureBlock(exposure, self.views))
         self.curved, self.tested = _spread(self.views, curved, phase), _spread(self.views, tested)
@@ -89,14 +90,12 @@ class ViewsProblem:
         if batches > 1 and len(self.views) >= batches and not self.own:
             self.parts = tuple(
                 ViewsProblem(field, system, observations, self.views[i::batches], scale=scale, curved=curved,
-                             phase=phase, memory=memory // batches, passes=self.passes, room=room)
+                             phase=phase, memory=memory // batches, passes=self.passes, room=room, rows=rows)
                 for i in range(batches))
 
     def observe(self, view: int) -> Observation:
-        seen = self.observations.get(view, self.scale)
-        if self.poses is None:
-            return seen
-        return replace(seen, camera=self.poses.camera(view, seen.camera))
+        seen = self.observations.get(view, self.scale).to(self.field.params.device)
+        return seen if self.placed is None else replace(seen, camera=self.placed.camera(view, seen.camera))
 
     def draw(self, seen: Observation) -> Linear:
         with self.lists():
@@ -106,7 +105,7 @@ class ViewsProblem:
 
     def lists(self) -> AbstractContextManager[None]:
         """Where pictures take room for their lists from."""
-        return nullcontext() if self.room is None else self.room.opened(self.field.params.rows)
+        return nullcontext() if self.room is None else self.room.opened(self.rows)
 
     def counts(self) -> Tensor | None:
         """[1] bool on a GPU: whether all lists had room so far; None where they have their true lengths."""

@@ -45,11 +45,8 @@ class Room:
                     self.sizes[name] = _rounded(known * MARGIN * rows / self._rows)
             self._forget()
             self._rows, self._sent, self._seen = rows, None, {}
-        _open.room = self
-        try:
+        with within(self):
             yield
-        finally:
-            _open.room = None
 
     def needed(self, name: str) -> int:
         """The most entries of some last steps; waits for the GPU. 0 where no such list was made there."""
@@ -57,6 +54,7 @@ class Room:
 
     def take(self, name: str, count: Tensor) -> int:
         """Capacity of a list that is to have ``count`` [1] int32 entries."""
+        name = getattr(_open, "owner", "") + name
         if not self.sizes.get(name):
             self.sizes[name] = _rounded(_checked(int(count)) * MARGIN)
         count = torch.where(count < 0, MOST, count)
@@ -130,6 +128,26 @@ def current() -> Room | None:
     """The room that lists are to take their capacity from, if one is open on this thread."""
     room: Room | None = getattr(_open, "room", None)
     return room
+
+
+@contextmanager
+def within(room: Room | None) -> Iterator[None]:
+    """Lists that are made inside take their capacity from ``room``; without one they have their true lengths."""
+    before, _open.room = current(), room
+    try:
+        yield
+    finally:
+        _open.room = before
+
+
+@contextmanager
+def lists_of(owner: str) -> Iterator[None]:
+    """Lists that are made inside have sizes of their own: the same names elsewhere say nothing about them."""
+    _open.owner = f"{owner}: "
+    try:
+        yield
+    finally:
+        _open.owner = ""
 
 
 def _rounded(entries: float) -> int:

@@ -24,6 +24,7 @@ from recon.ops.native import native
 from recon.ops.splat_cuda import Lists, SplatKernels
 from recon.ops.substitutes import Substitutes
 from recon.types import Camera
+from recon.types.placement import sent
 
 RECORD = 12
 CENTRE, CONIC, OPACITY, COLOUR, DEPTH, LOG2_OPACITY, RADIUS = slice(0, 2), slice(2, 5), 5, slice(6, 9), 9, 10, 11
@@ -49,12 +50,16 @@ class Projection:
 
 @lru_cache(maxsize=4096)
 def camera_numbers(camera: Camera, settings: Projection) -> Tensor:
-    """[23] float64 as the kernels read a pinhole camera: rotation, translation, centre, intrinsics, size, near..."""
+    """[23] float64 as the kernels read a pinhole camera: rotation, translation, centre, intrinsics, size, near...
+
+    They are where its pose is.
+    """
     if not camera.lens.is_pinhole:
         raise ValueError(f"splatting needs a pinhole camera, got lens model {camera.lens.model}; undistort first")
     pose = camera.camera_from_world
     tail = torch.tensor([camera.width, camera.height, settings.near, settings.dilation], dtype=torch.float64)
-    return torch.cat([pose[:3, :3].reshape(9), pose[:3, 3], camera.centre, camera.intrinsics, tail])
+    known = sent(torch.cat([camera.intrinsics, tail]), pose.device)
+    return torch.cat([pose[:3, :3].reshape(9), pose[:3, 3], camera.centre, known])
 
 
 def _kernels(dtype: torch.dtype) -> tuple[Any, Any, Any, Any, Any]:

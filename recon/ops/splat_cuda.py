@@ -51,9 +51,13 @@ class SplatKernels:
     deterministic: bool = True
 
     def project(self, *arguments: Any) -> None:
-        """means, log_scales, quaternions, logits, sh0, sh_rest, camera, degree, antialiased -> records."""
+        """means, log_scales, quaternions, logits, sh0, sh_rest, camera, degree, antialiased -> records.
+
+        The camera may be on the device.
+        """
         *rows, camera, degree, antialiased, records = arguments
-        self.module.splat_project(rows, camera, degree, antialiased, records, cuda.stream(records.device))
+        self.module.splat_project(rows, camera, camera.is_cuda, degree, antialiased, records,
+                                  cuda.stream(records.device))
 
     def project_backward(self, *arguments: Any) -> None:
         """The same, records, g_records -> six gradients."""

@@ -109,7 +109,7 @@ class SplatLinearisation:
             if k < 3:
                 v[0] = torch.linalg.cross(-axis.expand_as(means), means - centre).contiguous()
                 w, x, y, z = quaternions.unbind(1)
-                a, b, c = (-0.5 * self._camera[:3, k].to(self.dtype)).tolist()
+                a, b, c = (-0.5 * axis).unbind()
                 v[2] = torch.stack([-a * x - b * y - c * z, a * w + b * z - c * y, b * w + c * x - a * z,
                                     c * w + a * y - b * x], dim=1).contiguous()
             else:

@@ -1,6 +1,7 @@
 """Products with the Jacobian and local Newton steps on CUDA, under the names and arguments of the CPU's kernels.
 
-Drivers: cuda/splat/normal_*.cu, newton.cu. The order of every sum is fixed. Nothing here waits for the device.
+Drivers: cuda/splat/normal_*.cu, newton.cu. The order of every sum is fixed. Nothing here waits for the device, where
+cameras of the products may be too.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class NormalKernels:
     def splat_pull_back(self, params: Rows, camera: Tensor, degree: int, antialiased: bool, records: Tensor,
                         g_records: Tensor, out: Rows) -> None:
         """Adds the gradient of the parameters to ``out``."""
-        self.module.splat_pull_back(list(params), camera, degree, antialiased, records, g_records, list(out),
-                                    cuda.stream(records.device))
+        self.module.splat_pull_back(list(params), camera, camera.is_cuda, degree, antialiased, records, g_records,
+                                    list(out), cuda.stream(records.device))
 
     def splat_normal(self, lists: Lists, params: Rows, v: Rows, camera: Tensor, degree: int, antialiased: bool,
                      records: Tensor, background: Tensor, picture: Tensor, transmittance: Tensor, weights: Tensor,
@@ -51,9 +52,9 @@ class NormalKernels:
         """Adds diag(J^T W J) to ``out``, and the blocks of geometry to ``blocks`` [n, 66] or empty."""
         m = self.module
         moments = cuda.scratch(records, lists.instances * m.splat_moments, torch.float32)
-        m.splat_normal_diagonal(list(params), camera, degree, antialiased, records, lists.width, lists.height,
-                                lists.order, lists.begin, *lists.arrays(), picture, weights, moments, list(out), blocks,
-                                cuda.stream(records.device))
+        m.splat_normal_diagonal(list(params), camera, camera.is_cuda, degree, antialiased, records, lists.width,
+                                lists.height, lists.order, lists.begin, *lists.arrays(), picture, weights, moments,
+                                list(out), blocks, cuda.stream(records.device))
 
     def splat_factor_blocks(self, added: Rows, blocks: Tensor) -> None:
         """Blocks plus a diagonal to their factors, in place."""
@@ -77,6 +78,7 @@ class NormalKernels:
     def _tangent(self, lists: Lists, params: Rows, v: Rows, camera: Tensor, degree: int, antialiased: bool,
                  records: Tensor, background: Tensor, tangents: Tensor, weights: Tensor, out: Tensor) -> None:
         stream = cuda.stream(records.device)
-        self.module.splat_project_tangent(list(params), list(v), camera, degree, antialiased, records, tangents, stream)
+        self.module.splat_project_tangent(list(params), list(v), camera, camera.is_cuda, degree, antialiased, records,
+                                          tangents, stream)
         self.module.splat_composite_tangent(records, tangents, lists.width, lists.height, *lists.arrays(), background,
                                             weights, out, stream)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recon.ops import room
 from recon.ops.chosen import choose, places
 from recon.ops.march import Samples, composite, weights
 from recon.ops.volume_rays import footprints, rays_of, sample_volume
@@ -53,6 +54,7 @@ class MarchRenderer:
 
     on_cuda: ClassVar[tuple[str, ...]] = ("recon", "nerfacc")
     linear_on_cuda: ClassVar[bool] = True
+    room_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:
@@ -60,9 +62,13 @@ class MarchRenderer:
         return whole_picture(self._marched, field, camera, self.chunk, background, want)
 
     def linearise(self, field: Any, camera: Camera, *, background: Tensor) -> DifferencedPicture:
-        """The picture as a linear function of the parameters, for second-order optimizers."""
+        """The picture as a linear function of the parameters, for second-order optimizers. Its lists are always made in
+        the ``Room`` that is open now, if any."""
+        taken = room.current()
+
         def draw() -> Tensor:
-            return self.render(field, camera, background=background).rgb.permute(2, 0, 1)
+            with room.within(taken):
+                return self.render(field, camera, background=background).rgb.permute(2, 0, 1)
 
         return DifferencedPicture(draw, [t for _, t in field.params.items()])
 

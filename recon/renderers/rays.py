@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.ops import room
 from recon.ops.gather import rows_added
 from recon.ops.march import Blended
 from recon.types import Camera, Rays, Render
@@ -22,7 +23,7 @@ def whole_picture(march: March, field: Any, camera: Camera, chunk: int, backgrou
     """The picture of a camera, marched in bands of about ``chunk`` rays."""
     width, height = camera.size
     on = field.volume().cells.device
-    background = None if background is None else background.to(on)
+    background = None if background is None else sent(background, on)
     rows = max(chunk // width, 1)
     pixel = float((camera.intrinsics[0] * camera.intrinsics[1]) ** -0.5)
     parts = []
@@ -33,7 +34,8 @@ def whole_picture(march: March, field: Any, camera: Camera, chunk: int, backgrou
         rays = Rays(origin.float().contiguous(), direction.float().contiguous(), torch.full((len(origin),), pixel),
                     (width, count))
         z_of_t = (rays.direction * camera.forward.float()).sum(1)
-        parts.append(march(field, rays.to(on), background, want, z_of_t.to(on), None))
+        with room.lists_of("band of a picture"):
+            parts.append(march(field, rays.to(on), background, want, sent(z_of_t, on), None))
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 

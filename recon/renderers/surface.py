@@ -65,6 +65,7 @@ class SurfaceRenderer:
     chunk: int = 16_384
 
     on_cuda: ClassVar[tuple[str, ...]] = ("recon", "nerfacc")
+    room_on_cuda: ClassVar[bool] = True
 
     def render(self, field: Any, camera: Camera, *, background: Tensor | None = None,
                want: Collection[str] = ("rgb",)) -> Render:

@@ -26,7 +26,8 @@ def turned(x: Tensor, R: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)  # compared by identity: kernels cache what they derive from a camera
 class Camera:
-    """One calibrated view. All tensors are float64 on the CPU; kernels convert at their edge.
+    """One calibrated view. All tensors are float64 on the CPU; kernels convert at their edge. While poses are unknowns
+    of a fit on a GPU, ``world_from_camera`` is there.
 
     width, height        image size in pixels
     intrinsics           [4] fx, fy, cx, cy in pixels
@@ -72,7 +73,7 @@ class Camera:
     def camera_from_world(self) -> Tensor:
         """[4, 4] inverse of ``world_from_camera`` (a rigid inverse: exact transpose of the rotation)."""
         rotation, translation = self.world_from_camera[:3, :3], self.world_from_camera[:3, 3]
-        out = torch.eye(4, dtype=torch.float64)
+        out = torch.eye(4, dtype=torch.float64, device=rotation.device)
         out[:3, :3] = rotation.T
         out[:3, 3] = -rotation.T @ translation
         return out

@@ -23,6 +23,7 @@ class Volume:
     delta       optical length of a step, which density is multiplied by
     shift       added to raw density before its softplus
     perspective coordinates in which the box lies, None = the world's
+    occupied    [x, y, z] bool on the CPU, where known there: the cells, so that on a GPU nobody waits for their list
     """
 
     low: tuple[float, float, float]
@@ -33,6 +34,7 @@ class Volume:
     delta: float
     shift: float
     perspective: Perspective | None = None
+    occupied: Tensor | None = None
 
     @property
     def box(self) -> Tensor:
@@ -42,7 +44,7 @@ class Volume:
 
 def random_points(volume: Volume, count: int, generator: torch.Generator) -> Tensor:
     """[count, 3] unit coordinates, even over the occupied cells; none where no cell is occupied."""
-    cells = _occupied(volume.cells)
+    cells = _occupied(volume)
     if not len(cells):
         return torch.empty(0, 3, device=cells.device)
     chosen = cells[sent(torch.randint(len(cells), (count,), generator=generator), cells.device)]
@@ -53,12 +55,14 @@ def random_points(volume: Volume, count: int, generator: torch.Generator) -> Ten
 _last_occupied: list[tuple[Tensor, Tensor]] = []  # cells that were last asked for, and which are occupied
 
 
-def _occupied(cells: Tensor) -> Tensor:
-    """[k, 3] occupied cells; on a GPU, which must be waited for, found once for the same cells."""
+def _occupied(volume: Volume) -> Tensor:
+    """[k, 3] occupied cells; on a GPU found once for the same cells, and sent there where they are known on the CPU."""
+    cells, known = volume.cells, volume.occupied
     if cells.device.type != "cuda":
         return (cells == 0).nonzero()
     if not _last_occupied or _last_occupied[0][0] is not cells:
-        _last_occupied[:] = [(cells, (cells == 0).nonzero())]
+        found = (cells == 0).nonzero() if known is None else sent(known.nonzero(), cells.device)
+        _last_occupied[:] = [(cells, found)]
     return _last_occupied[0][1]
 
 

@@ -179,10 +179,15 @@ def _of_second_order(system: System, steps: int, **step: object) -> System:
                    strategies={})
 
 
+def _with_poses(steps: int = 12) -> System:
+    return replace(_system(steps), pose_refinement=PoseRefinement(True, begin=0.2))
+
+
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize(("preconditioner", "trials"), [("jacobi", 1), ("block", 3)])
-def test_a_step_of_second_order_waits_once_at_its_end(preconditioner: str, trials: int) -> None:
-    system = _of_second_order(_system(4), 2, line_search=trials, preconditioner=preconditioner)
+@pytest.mark.parametrize(("base", "preconditioner", "trials"), [
+    (_system(4), "jacobi", 1), (_system(4), "block", 3), (_with_poses(4), "jacobi", 3), (_with_poses(4), "block", 1)])
+def test_a_step_of_second_order_waits_once_at_its_end(base: System, preconditioner: str, trials: int) -> None:
+    system = _of_second_order(base, 2, line_search=trials, preconditioner=preconditioner)
     with pretended_gpu():
         fit = Fit(tiny_capture(holdout=2), system, device=CUDA)
         while fit.step < 2:
@@ -191,18 +196,21 @@ def test_a_step_of_second_order_waits_once_at_its_end(preconditioner: str, trial
             before = len(WAITS)
             fit.advance()
             assert WAITS[before:] == ["tolist", "tolist"]  # what became of it; whether its lists had room
+        if fit.problem.poses is not None:
+            assert fit.problem.poses._coming  # where the cameras are is on its way
     assert any(r.accepted for r in fit.optimizer.reports)
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("base", [_system(4), _with_poses(4)], ids=["fixed", "poses"])
 def test_a_step_of_second_order_without_room_changes_nothing_and_is_made_again(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch: pytest.MonkeyPatch, base: System) -> None:
     monkeypatch.setattr(room, "_UNIT", 1)
     monkeypatch.setattr(room, "MARGIN", 1.0)
     results = []
     for size in (20_000, 7):
         with pretended_gpu():
-            fit = Fit(tiny_capture(holdout=2), _of_second_order(_system(4), 3), device=CUDA)
+            fit = Fit(tiny_capture(holdout=2), _of_second_order(base, 3), device=CUDA)
             while fit.step < 2:
                 fit.advance()
             fit.problem.room._forget()
@@ -213,7 +221,8 @@ def test_a_step_of_second_order_without_room_changes_nothing_and_is_made_again(
             fit.settle()
         assert (fit.problem.room.grown > grown) == (size == 7)
         assert fit.step == 4
-        results.append((fit.field.params.state(), fit.optimizer.memory, fit.optimizer.reports))
+        poses = {} if fit.problem.poses is None else {"poses": fit.problem.poses.current.clone()}
+        results.append((fit.field.params.state() | poses, fit.optimizer.memory, fit.optimizer.reports))
     assert results[0][1:] == results[1][1:]
     assert len(results[0][2]) == 3
     for name, tensor in results[0][0].items():
@@ -259,10 +268,6 @@ def test_pretending_notices_a_tensor_that_was_left_behind() -> None:
 
 def _with_exposure() -> System:
     return replace(_system(), exposure=Exposure(True, 0.03, 0.01))
-
-
-def _with_poses() -> System:
-    return replace(_system(), pose_refinement=PoseRefinement(True, begin=0.2))
 
 
 def _learned(fit: Fit) -> torch.Tensor:

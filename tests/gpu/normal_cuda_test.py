@@ -115,6 +115,38 @@ def test_products_do_not_depend_on_the_order_of_threads(executor: ModuleType,
             assert all(torch.equal(a, b) for a, b in zip(out, results[0][key], strict=True)), key
 
 
+class CamerasThere:
+    """The drivers, told that cameras are on the device; under the executor that is where they are."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.told = module, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.module, name)
+        if name not in ("splat_project", "splat_project_tangent", "splat_pull_back", "splat_normal_diagonal"):
+            return found
+
+        def call(*args: Any) -> Any:
+            there = next(i for i, a in enumerate(args) if isinstance(a, bool))  # follows the camera
+            self.told.add(name)
+            return found(*args[:there], True, *args[there + 1:])
+
+        return call
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_camera_on_the_device_gives_the_same_bits(
+    executor: ModuleType, products: Callable[[Example], dict[str, list[Tensor]]], monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    example, there = _example(name), CamerasThere(executor)
+    by_value = products(example)
+    monkeypatch.setattr(cuda, "kernels_for", lambda t: there)
+    for key, out in _products(example).items():
+        assert all(torch.equal(a, b) for a, b in zip(out, by_value[key], strict=True)), key
+    assert len(there.told) == 4
+
+
 def test_wrong_arguments_are_refused(executor: ModuleType) -> None:
     rows = [torch.zeros(2, *s) for s in ((3,), (3,), (4,), (), (3,), (0, 3))]
     with pytest.raises(ValueError, match="66"):

@@ -256,8 +256,10 @@ def test_wrong_arguments_are_refused(executor: ModuleType) -> None:
     rows = [example.rows(torch.float32)[k].contiguous() for k in PARAMETERS]
     numbers = camera_numbers(example.camera, example.settings)
     with pytest.raises(ValueError, match="records"):
-        executor.splat_project(rows, numbers, 1, False, torch.empty(3, 12), 0)
+        executor.splat_project(rows, numbers, False, 1, False, torch.empty(3, 12), 0)
     with pytest.raises(ValueError, match="SH"):
-        executor.splat_project(rows, numbers, 3, False, torch.empty(1, 12), 0)
+        executor.splat_project(rows, numbers, False, 3, False, torch.empty(1, 12), 0)
+    with pytest.raises(ValueError, match="23"):
+        executor.splat_project(rows, numbers[:22].clone(), True, 1, False, torch.empty(1, 12), 0)
     with pytest.raises(TypeError):
-        executor.splat_project([t.double() for t in rows], numbers, 1, False, torch.empty(1, 12), 0)
+        executor.splat_project([t.double() for t in rows], numbers, False, 1, False, torch.empty(1, 12), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from recon.samplers.pixels import RandomPixels
 from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 from recon.types import Capture
+from recon.types.volume import random_points
 
 pytestmark = pytest.mark.skipif(os.environ.get("RECON_TEST_DEVICE") == "cuda" or "RECON_EXECUTOR_ASAN" in os.environ,
                                 reason="needs the executor, and whole fits take minutes under the sanitizer")
@@ -78,7 +80,7 @@ def _system(method: str, rays: int = 64) -> System:
     base = load(method.partition(" of ")[0], "fast")
     losses = dict(base.losses)
     strategies = dict(base.strategies)
-    if method == "dvgo":
+    if method in ("dvgo", "pynerf_dvgo"):
         losses |= {"s3im": S3im(weight=0.1, repeats=2), "tv": TotalVariation(points=64), "few": OpacitySparsity(
             points=64)}
     if "occupancy" in strategies:
@@ -132,6 +134,52 @@ def test_steps_on_a_gpu_wait_for_nothing_and_agree_with_the_processor(
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("method", ["dvgo", "pynerf_dvgo"])
+def test_random_points_wait_for_nothing_after_a_change_of_cells(method: str) -> None:
+    system = replace(_system(method), strategies={})
+    with pretended_gpu():
+        fit = Fit(_capture(method), system, device=CUDA)
+        for _ in range(2):
+            fit.advance()
+        occupied = fit.field.region.occupied.clone()
+        occupied[0] = False
+        fit.field.occupy(occupied)
+        before = len(WAITS)
+        fit.advance()
+        assert WAITS[before:] == []
+        points = random_points(fit.field.volume(), 500, torch.Generator().manual_seed(3))
+        assert torch.equal(points.cpu(), random_points(
+            replace(fit.field.volume(), cells=fit.field.volume().cells.cpu()), 500, torch.Generator().manual_seed(3)))
+        assert float(points[:, 0].min()) >= 1 / len(occupied)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("samples", [0, 30, 5000, 9000])
+def test_the_gradient_of_a_rotation_does_not_depend_on_room(samples: int) -> None:
+    """Fewer samples than it looks at, as many to twice as many, and more: rows behind the last sample change no bit."""
+    generator = torch.Generator().manual_seed(5)
+    field = _system("tilted_tensorf_cp").field.build()
+    field.initialise(_capture("tilted_tensorf_cp"), 0)
+    u, width = torch.rand(samples, 3, generator=generator), torch.full((samples,), 0.01)
+    found = []
+    with pretended_gpu():
+        field.params.to(CUDA)
+        g: Any = None
+        for spare in (None, 0, 777):
+            rows = spare or 0
+            at, footprint = torch.cat([u, torch.zeros(rows, 3)]), torch.cat([width, torch.zeros(rows)])
+            with nullcontext() if spare is None else room.Room().opened():
+                raw, more = field.density_and_more(at.to(CUDA), footprint.to(CUDA))
+                assert more is None
+            if g is None:
+                g = torch.randn(samples, generator=generator)
+            (grad,) = torch.autograd.grad(raw, [field.params["rotation"]], torch.cat([g, torch.zeros(rows)]).to(CUDA))
+            found.append(grad.cpu())
+    assert (float(found[0].norm()) > 0) == (samples > 0)
+    assert all(torch.equal(grad, found[0]) for grad in found[1:])
+
+
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("method", ["dvgo", "ngp", "pynerf_ngp", "tilted_tensorf_cp", "rbf_dvgo", "neus",
                                     "neus of a mesh"])
 def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkeypatch: pytest.MonkeyPatch,
@@ -161,15 +209,23 @@ def test_too_little_room_for_samples_costs_steps_and_no_bits(method: str, monkey
             assert torch.equal(tensor, results[0][name]), name
 
 
-@pytest.mark.usefixtures("gpu")
-def test_second_order_steps_of_a_volume_on_a_gpu() -> None:
+def _of_second_order(steps: int, until: float, chunk: int = 16_384, **more: Any) -> System:
+    """A volume whose steps after the first are of second order; photos are small ``until`` this share of the fit."""
     rates = {"density": Schedule(0.5), "features": Schedule(0.1), "decoder": Schedule(4e-3)}
     step = GaussNewton(PaperDamping(10.0), ConjugateGradients(1), line_search=1)
-    system = System(DenseGridSettings(voxels=500, hidden=4, channels=2), MarchRenderer(),
-                    LevenbergMarquardtSettings(warm_up=TouchedAdamSettings(rates), steps=1, curved=1, step=step),
-                    {"colour": SquaredError()}, steps=2, resolution=Resolution(8.0, 1.0, 5))
+    return System(DenseGridSettings(voxels=500, hidden=4, channels=2), MarchRenderer(chunk=chunk),
+                  LevenbergMarquardtSettings(warm_up=TouchedAdamSettings(rates), steps=steps - 1, curved=1, step=step),
+                  {"colour": SquaredError()}, steps=steps, resolution=Resolution(8.0, until, 5), **more)
+
+
+def _one_view() -> Capture:
     capture = tiny_capture(holdout=2)
-    capture = replace(capture, views=capture.views[:2])  # one to fit: a picture takes seconds on the executor
+    return replace(capture, views=capture.views[:2])  # one to fit: a picture takes seconds on the executor
+
+
+@pytest.mark.usefixtures("gpu")
+def test_second_order_steps_of_a_volume_on_a_gpu() -> None:
+    system, capture = _of_second_order(2, until=1.0), _one_view()
     cpu = Fit(capture, system)
     cpu_losses = [cpu.advance()[0] for _ in range(2)]
     with pretended_gpu():
@@ -185,6 +241,42 @@ def test_second_order_steps_of_a_volume_on_a_gpu() -> None:
     for name, tensor in fit.field.params.state().items():
         other = cpu.field.params.state()[name]
         assert float((tensor - other).norm()) < 0.05 * float((other - before[name]).norm()), name
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("sampler", [None, RandomPixels(rays=12, views=1)], ids=["pictures", "rays"])
+def test_a_second_order_step_of_a_volume_waits_once_at_its_end(sampler: RandomPixels | None) -> None:
+    with pretended_gpu():
+        fit = Fit(_one_view(), _of_second_order(2, 100.0, chunk=12, sampler=sampler), device=CUDA)
+        fit.problem.room.sizes.update({f"band of a picture: {name}": 600 for name in LISTS})  # of none is it waited for
+        fit.advance()
+        before = len(WAITS)
+        fit.advance()
+        assert WAITS[before:] == ["tolist", "tolist"]  # what became of it; whether its lists had room
+    assert not fit.problem.room.grown
+    assert any(r.accepted for r in fit.optimizer.reports)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_second_order_step_of_a_volume_without_room_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_UNIT", 1)
+    monkeypatch.setattr(room, "MARGIN", 1.0)
+    results = []
+    for size in (600, 100, 0):
+        with pretended_gpu():
+            if size == 0:
+                monkeypatch.setattr(problem, "has_room", lambda tensor: False)  # exact lists, waited for
+            fit = Fit(_one_view(), _of_second_order(2, 100.0, chunk=12), device=CUDA)
+            fit.problem.room.sizes.update({f"band of a picture: {name}": size for name in LISTS})
+            while fit.step < 2:
+                fit.advance()
+        assert (fit.problem.room.grown > 0) == (size == 100)
+        results.append((fit.field.params.state(), fit.optimizer.memory, fit.optimizer.reports))
+    for params, *others in results[1:]:
+        assert others == list(results[0][1:])
+        assert len(others[1]) == 1
+        for name, tensor in params.items():
+            assert torch.equal(tensor, results[0][0][name]), name
 
 
 @pytest.mark.parametrize("method", ["ngp", "tensorf_cp", "rbf_dvgo"])

@@ -176,13 +176,13 @@ class VolumeField(ABC):
         if r.perspective is not None:  # steps of layers; the optical length of a whole ray is always the same
             now, last = r.size(self.voxels)[2], r.size(self.most_voxels)[2]
             return Volume(r.low, r.high, 0.0, self.cells, self.settings.step / now, 0.5 * last / now, self.shift,
-                          r.perspective)
+                          r.perspective, r.occupied)
         shell = 1 + r.margin
         a, b, c = r.extent
         voxel = (a * b * c / self.voxels) ** (1 / 3) * shell
         last = (a * b * c / self.most_voxels) ** (1 / 3) * shell
         step = self.settings.step * voxel
-        return Volume(r.low, r.high, r.margin, self.cells, step, 0.5 * voxel / last, self.shift)
+        return Volume(r.low, r.high, r.margin, self.cells, step, 0.5 * voxel / last, self.shift, occupied=r.occupied)
 
     def radiance(self, u: Tensor, footprint: Tensor, direction_world: Tensor, ray: Tensor, more: Tensor | None
                  ) -> Tensor:
