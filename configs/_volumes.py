@@ -37,6 +37,14 @@ def marched(field: FieldSettings, rates: Mapping[str, Schedule], strategies: Map
     )
 
 
+def conversion(base: System, steps: int, rates: Mapping[str, Schedule]) -> System:
+    """``base`` for `recon convert`: pictures of one scene do not contradict each other, so rates stay higher and colour
+    is enough."""
+    optimizer: Any = base.optimizer
+    return replace(base, steps=steps, losses={"colour": SquaredError()},
+                   optimizer=replace(optimizer, rates={**optimizer.rates, **rates, "decoder": Schedule(8e-3, 2e-3)}))
+
+
 def tilted(base: System, frames: int = 4) -> System:
     """A factored volume in learned frames, each with its share of the components."""
     field: Any = base.field

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recon.configs._volumes import marched
+from recon.configs._volumes import conversion, marched
 from recon.fields.dense_grid import DenseGridSettings
-from recon.losses.squared import SquaredError
 from recon.optim.schedule import Schedule
-from recon.optim.touched_adam import TouchedAdamSettings
 from recon.samplers.pixels import RandomPixels
 from recon.strategies.hold_samples import HoldSamples
 from recon.strategies.occupancy import ShrinkOccupancy
@@ -33,8 +31,6 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128, margin=0.25), steps=20_000,
                        sampler=RandomPixels(rays=8192)),
-    # for `recon convert`: pictures of one scene do not contradict each other, so rates stay higher and colour is enough
-    "conversion": replace(_BASE, steps=4_000, losses={"colour": SquaredError()}, optimizer=TouchedAdamSettings(rates={
-        "density": Schedule(0.5, 0.1), "features": Schedule(0.3, 0.06), "decoder": Schedule(8e-3, 2e-3)})),
+    "conversion": conversion(_BASE, 4_000, {"density": Schedule(0.5, 0.1), "features": Schedule(0.3, 0.06)}),
 }
 PRESET = "balanced"

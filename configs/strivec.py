@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recon.configs._volumes import FACTORS, marched
+from recon.configs._volumes import FACTORS, conversion, marched
 from recon.fields.local_tensors import LocalTensorSettings
 from recon.optim.schedule import Schedule
 from recon.strategies.average import AverageSteps
@@ -32,5 +32,6 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=LocalTensorSettings(voxels=16_000_000, density_rank=(32, 24, 16),
                                                         colour_rank=(48, 48, 48)), steps=30_000),
+    "conversion": conversion(_BASE, 1_400, dict.fromkeys(("density_vectors", "colour_vectors"), Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"

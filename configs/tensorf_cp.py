@@ -17,5 +17,5 @@ _RANKS = {  # of density and of colour; lines hold little each
     "quality": FactoredSettings(form="cp", voxels=16_000_000, density_rank=96, colour_rank=288),
 }
 
-PRESETS = {name: replace(system, field=_RANKS[name]) for name, system in PLANES.items()}
+PRESETS = {name: replace(system, field=_RANKS.get(name, _RANKS["balanced"])) for name, system in PLANES.items()}
 PRESET = "balanced"
