@@ -26,6 +26,6 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=HashGridSettings(start=1.0, levels=12, log2_slots=19, finest=512, voxels=4_000_000),
                        steps=20_000, sampler=RandomPixels(rays=8192)),
-    "conversion": conversion(_BASE, 2_400, {"table": Schedule(5e-2, 1e-2), "network": Schedule(8e-3, 2e-3)}),
+    "conversion": conversion(_BASE, 4_400, {"table": Schedule(5e-2, 1e-2), "network": Schedule(8e-3, 2e-3)}),
 }
 PRESET = "balanced"
