@@ -22,6 +22,8 @@ from recon.fit.system import System
 from recon.ops import cuda
 from recon.types import Capture
 
+_BETWEEN_LOOKS = 9.0  # at least so many times what a look takes: volumes are slow to draw
+
 
 def refuse_what_is_not_on_cuda(system: System) -> None:
     """Raises InputError, by name, for parts of a system that have no CUDA path."""
@@ -56,8 +58,8 @@ class Fit:
     folder             where ``checkpoint/`` is kept; None = nothing is saved
     resume             go on from the newest checkpoint in ``folder``, if there is one
     until              stop after this many steps in total (default: the system's plan; may lie beyond it)
-    checkpoint_every_s, evaluate_every_s   seconds between saves and looks at the held-out views; they cost time but
-                       never change the result
+    checkpoint_every_s, evaluate_every_s   seconds between saves and looks at the held-out views, which come less often
+                       where they take long; they cost time but never change the result
     memory             bytes for prepared photos
     scene_memory       bytes for the scene, its gradients and moments; None = what is free
     device             where the field lives and steps are made (default: the processor)
@@ -134,7 +136,8 @@ class Fit:
         for message in self.warnings:
             yield Warned(self.step, self.seconds, message)
         now = time.monotonic()
-        last_progress = last_save = last_evaluation = now
+        last_progress = last_save = now
+        next_evaluation = now + self.evaluate_every_s
         last_progress_step, smooth_loss, quality = self.step, None, None
         while self.step < self.until and not self._stop:
             if self.between_steps is not None:
@@ -148,11 +151,12 @@ class Fit:
             for what in changes:
                 yield Changed(self.step - 1, self.seconds, what, self.field.num_primitives)
             now = time.monotonic()
-            if now - last_evaluation >= self.evaluate_every_s and self.step < self.until:
+            if now >= next_evaluation and self.step < self.until:
                 result = self.evaluate(most_views=8)
                 quality = result.psnr
+                taken = time.monotonic() - now
                 yield result
-                last_evaluation = time.monotonic()
+                next_evaluation = time.monotonic() + max(self.evaluate_every_s, _BETWEEN_LOOKS * taken)
             if now - last_progress >= 0.25 or self.step == self.until:
                 speed = (self.step - last_progress_step) / max(now - last_progress, 1e-9)
                 yield Progress(self.step, self.seconds, self.until, smooth_loss, quality, self.field.num_primitives,
