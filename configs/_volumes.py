@@ -14,6 +14,7 @@ from recon.fit.system import System
 from recon.losses.distortion import Distortion
 from recon.losses.opacity import OpacityEntropy
 from recon.losses.squared import SquaredError
+from recon.losses.total_variation import TotalVariation
 from recon.optim.schedule import Schedule
 from recon.optim.touched_adam import TouchedAdamSettings
 from recon.protocols import FieldSettings, StrategySettings
@@ -24,14 +25,17 @@ from recon.strategies.unseen import EmptyUnseen
 
 DECODER = Schedule(4e-3, 4e-4)  # rate of small networks
 FACTORS = Schedule(0.05, 5e-3)  # rate of planes and lines
+# For grids and factors, which without it explain a photo by what stands before its camera alone. Hash tables gain nothing.
+SMOOTHNESS = {"smoothness": TotalVariation(points=2048, unbounded=True, until=0.5)}
 
 
 def marched(field: FieldSettings, rates: Mapping[str, Schedule], strategies: Mapping[str, StrategySettings], steps: int,
-            eps: float = 1e-8) -> System:
+            losses: Mapping[str, Any] = SMOOTHNESS, eps: float = 1e-8) -> System:
     """A volume that learns from random pixels; ``rates`` besides that of the colour network."""
     return System(
         field=field, renderer=MarchRenderer(least_weight=1e-3), sampler=RandomPixels(),
-        losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2)},
+        losses={"colour": SquaredError(), "entropy": OpacityEntropy(1e-3), "distortion": Distortion(1e-2),
+                **losses},
         optimizer=TouchedAdamSettings(rates={**rates, "decoder": DECODER}, eps=eps),
         strategies={"rays": HoldSamples(), "unseen": EmptyUnseen(), **strategies}, steps=steps,
     )

@@ -18,7 +18,7 @@ from recon.strategies.refine import Refine
 from recon.strategies.view_counts import ViewCounts
 
 _BASE = marched(
-    DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7, margin=0.25),
+    DenseGridSettings(voxels=3_000_000, channels=16, layers=2, step=0.7),
     rates={"density": Schedule(0.5, 0.05), "features": Schedule(0.2, 0.02)},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(), "view_counts": ViewCounts(),
                 "rays": HoldSamples(262_144)},  # its lookups are cheap
@@ -27,9 +27,9 @@ _BASE = marched(
 
 PRESETS = {
     "fast": replace(_BASE, steps=3_000,
-                    field=DenseGridSettings(voxels=1_000_000, channels=16, layers=1, step=0.7, margin=0.25)),
+                    field=DenseGridSettings(voxels=1_000_000, channels=16, layers=1, step=0.7)),
     "balanced": _BASE,
-    "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128, margin=0.25), steps=20_000,
+    "quality": replace(_BASE, field=DenseGridSettings(voxels=4_000_000, hidden=128), steps=20_000,
                        sampler=RandomPixels(rays=8192)),
     "conversion": conversion(_BASE, 4_000, {"density": Schedule(0.5, 0.1), "features": Schedule(0.3, 0.06)}),
 }

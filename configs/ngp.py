@@ -18,7 +18,7 @@ _BASE = marched(
     HashGridSettings(start=1.0, layers=2, step=0.7),
     rates={"table": Schedule(5e-2, 3e-3), "network": DECODER},
     strategies={"occupancy": ShrinkOccupancy(every=100)},
-    steps=10_000, eps=1e-15,
+    steps=10_000, losses={}, eps=1e-15,
 )
 
 PRESETS = {

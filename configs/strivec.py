@@ -16,13 +16,13 @@ from recon.strategies.occupancy import ShrinkOccupancy
 from recon.strategies.refine import Refine
 
 _BASE = marched(
-    LocalTensorSettings(layers=1, step=0.7),
+    LocalTensorSettings(voxels=3_000_000, density_rank=(16, 16, 8), colour_rank=(32, 32, 16), layers=1, step=0.7),
     # the coarse grid finds the shape; later its wide voxels would shake what the tensors have learnt
     rates={"density": Schedule(0.5, 0.01, begin=0.05, until=0.4),
            "features": Schedule(0.1, 0.005, begin=0.05, until=0.4),
            "density_vectors": FACTORS, "colour_vectors": FACTORS},
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2), "average": AverageSteps(begin=0.9)},
-    steps=6_000,
+    steps=10_000,
 )
 
 PRESETS = {
@@ -32,6 +32,7 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=LocalTensorSettings(voxels=16_000_000, density_rank=(32, 24, 16),
                                                         colour_rank=(48, 48, 48)), steps=30_000),
-    "conversion": conversion(_BASE, 1_400, dict.fromkeys(("density_vectors", "colour_vectors"), Schedule(0.05, 0.01))),
+    "conversion": conversion(replace(_BASE, field=LocalTensorSettings(layers=1, step=0.7)), 1_400,
+                             dict.fromkeys(("density_vectors", "colour_vectors"), Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"

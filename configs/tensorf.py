@@ -17,10 +17,10 @@ from recon.strategies.refine import Refine
 
 _FACTORS = ("density_lines", "density_planes", "colour_lines", "colour_planes")
 _BASE = marched(
-    FactoredSettings(layers=1, step=0.7),
+    FactoredSettings(voxels=3_000_000, density_rank=16, colour_rank=48, layers=1, step=0.7),
     rates=dict.fromkeys(_FACTORS, FACTORS),
     strategies={"refine": Refine(), "occupancy": ShrinkOccupancy(begin=0.2), "average": AverageSteps(begin=0.9)},
-    steps=6_000,
+    steps=10_000,
 )
 
 PRESETS = {
@@ -28,6 +28,7 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=FactoredSettings(voxels=16_000_000, density_rank=16, colour_rank=48),
                        steps=30_000),
-    "conversion": conversion(_BASE, 1_400, dict.fromkeys(_FACTORS, Schedule(0.05, 0.01))),
+    "conversion": conversion(replace(_BASE, field=FactoredSettings(layers=1, step=0.7)), 1_400,
+                             dict.fromkeys(_FACTORS, Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"

@@ -13,27 +13,33 @@ namespace recon::grid {
 
 inline constexpr int kGroup = 16;
 
+// Points order[0 .. count) of u, or the first `count` where there is no order, coordinate by coordinate. Behind them the
+// last one is repeated.
+template <class S>
+void coordinates_of(const S* u, const int32_t* order, int count, S (*at)[kGroup]) {
+  if (!order && count == kGroup) {
+    using P = pack<S, kGroup>;
+    P column[3];
+    load_rows<P>(u, 3, kGroup, 3, column);
+    for (int i = 0; i < 3; ++i) store(at[i], column[i]);
+    return;
+  }
+  for (int j = 0; j < kGroup; ++j) {
+    const int from = j < count ? j : count - 1;
+    const S* p = u + 3 * int64_t(order ? order[from] : from);
+    for (int i = 0; i < 3; ++i) at[i][j] = p[i];
+  }
+}
+
 // The cells around a group of points, coordinate by coordinate, so that the compiler uses lanes.
 template <class S>
 struct cells {
   int node[3][kGroup];
   S next[3][kGroup];
-  // Points order[0 .. count) of u, or the first `count` where there is no order; size: of node counts along each axis.
-  // Behind them the last one is repeated.
+  // size: of node counts along each axis; the rest as in coordinates_of.
   void find(const S* u, const int32_t* order, int count, const int* size) {
     alignas(64) S at[3][kGroup];
-    if (!order && count == kGroup) {
-      using P = pack<S, kGroup>;
-      P column[3];
-      load_rows<P>(u, 3, kGroup, 3, column);
-      for (int i = 0; i < 3; ++i) store(at[i], column[i]);
-    } else {
-      for (int j = 0; j < kGroup; ++j) {
-        const int from = j < count ? j : count - 1;
-        const S* p = u + 3 * int64_t(order ? order[from] : from);
-        for (int i = 0; i < 3; ++i) at[i][j] = p[i];
-      }
-    }
+    coordinates_of(u, order, count, at);
     for (int i = 0; i < 3; ++i)
       for (int j = 0; j < kGroup; ++j) place(at[i][j], size[i], node[i][j], next[i][j]);
   }

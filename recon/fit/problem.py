@@ -204,7 +204,7 @@ class FitProblem:
             render = Render(corrected, render.depth, render.normal, render.opacity, render.trace)
         loss = torch.zeros(())
         for term in self._pictured.values():
-            if done >= getattr(term, "begin", 0.0):
+            if _counts(term, done):
                 loss = loss + term.weight * term.value(render, seen)
         for term in self._fielded.values():
             timed = getattr(term, "of_field_at", None)
@@ -212,8 +212,9 @@ class FitProblem:
             value = term.of_field(self.field) if timed is None else timed(self.field, *when)
             loss = loss + term.weight * value
         for i, term in enumerate(self._pointed.values()):
-            generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
-            loss = loss + term.weight * term.of_points(self.field, generator)
+            if _counts(term, done):
+                generator = torch.Generator().manual_seed((self.seed * 49_979_687 + self.step) * 16 + i)
+                loss = loss + term.weight * term.of_points(self.field, generator)
         enough = self.counts() if idle else None
         if enough is not None:  # else no number gets a gradient
             loss = loss * enough[0]
@@ -221,3 +222,8 @@ class FitProblem:
         if self.exposure is not None:
             self.exposure.step(seen.index, self.step)
         return self._loss.take(loss.detach())
+
+
+def _counts(term: Any, done: float) -> bool:
+    """Whether a loss counts at this share of the fit."""
+    return bool(getattr(term, "begin", 0.0) <= done < getattr(term, "until", math.inf))

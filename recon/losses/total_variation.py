@@ -28,6 +28,8 @@ class TotalVariation:
     points: int = 4096
     # only in volumes that hold what is far away, too: photos with alpha need it less, and their details lose by it
     unbounded: bool = False
+    # share of the fit up to which it counts
+    until: float = 1.0
 
     def of_points(self, field: Any, generator: torch.Generator) -> Tensor:
         """See ``recon.protocols.PointRegularizer``. Raises InputError for fields that are no volumes."""

@@ -44,7 +44,7 @@ class MarchRenderer:
 
     # nothing nearer to the camera is seen, nor anything farther, in units of the normalised scene
     near: float = 0.05
-    far: float = 100.0
+    far: float = 20.0
     # samples that weigh less get no colour
     least_weight: float = 1e-4
     # a ray ends where less than this comes through

@@ -88,7 +88,7 @@ class Table:
 
 
 def lookup(table: Table, ceilings: Ceilings, name: str, make: Callable[[], Tensor], parts: list[tuple[Tensor, Tensor]],
-           fma: float, out_bytes: float, old_lines: float, nodes: tuple[int, int], *, read_back: bool = False) -> None:
+           fma: float, out_bytes: float, old_lines: float, nodes: tuple[float, int], *, read_back: bool = False) -> None:
     """A row of a lookup. parts: tensors and the lines of them that are needed; nodes: how many rows of how many numbers
     a point reads; ``read_back``: the backward pass reads the values, too."""
     n, stream = table.samples, 12 + out_bytes
@@ -133,6 +133,7 @@ def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
     lines = torch.cat([needed(planes, rows + k * 126 * 126, 96) for k, rows in enumerate(across)])
     lookup(table, ceilings, "vector-matrix, rank 24", lambda: grid.vector_matrix(planes, factor, u), [(planes, lines)],
            3 * 24 * 8, 4 * 72, sum(counted(rows, 96) for rows in across), (9, 2 * 24), read_back=True)
+    tensors(table, ceilings, u)
     count = 1 << 17
     slots = torch.randn(8, count, 4, requires_grad=True)
     sides = [round(16 * 16 ** (i / 7)) for i in range(8)]
@@ -143,6 +144,43 @@ def lookups(table: Table, ceilings: Ceilings, u: Tensor) -> None:
     old = sum(counted(dense(corners(u, (s, s, s)), (s, s, s)), 16 if s**3 <= count else LINE) for s in sides)
     lookup(table, ceilings, "hash, 8 levels x 4", lambda: grid.hash_grid(slots, sides, u), [(slots, lines)], 8 * 32,
            128, old, (64, 4))
+
+
+def tensors(table: Table, ceilings: Ceilings, u: Tensor) -> None:
+    """Local tensors as in `strivec`: 8 along a side, cells as large as in the rows above, rank 16."""
+    along, half, rank = 8, 0.625, 16
+    nodes = round(126 * 2 * half / along) + 1
+    numbers = torch.arange(along**3, dtype=torch.int32).view(along, along, along)
+    vectors = torch.randn(along**3, 3, nodes, rank, requires_grad=True)
+    held, rows = rows_of(u, along, half, nodes)
+    width = 4 * rank
+    lines = lines_of(rows, width, PER_RAY, vectors.data_ptr() % LINE)
+    visited = float(held.sum()) / len(u)
+    lookup(table, ceilings, "local tensors, rank 16", partial(grid.local_tensors, vectors, numbers, half, u),
+           [(vectors, lines)], visited * 8 * rank, width, len(lines_of(rows, width, PER_RAY)) / len(u),
+           (3 * visited, 2 * rank), read_back=True)
+
+
+def rows_of(u: Tensor, along: int, half: float, nodes: int) -> tuple[Tensor, Tensor]:
+    """Which of the (up to) eight tensors around points hold them [n, 8], and the two nodes that each needs of each of its
+    three vectors [n, 48]; those of the first in place of a tensor that does not hold the point."""
+    place = u * along
+    own = place.long().clamp(0, along - 1)
+    off = place - own - 0.5
+    other = own + off.sign().long()
+    near = (off.abs() > 1 - half) & (other >= 0) & (other < along)  # the neighbour reaches this far, too
+    held, rows = [], []
+    for corner in range(8):
+        second = torch.tensor([bool(corner >> i & 1) for i in range(3)])
+        held.append((near | ~second).all(1))
+        site = torch.where(second, other, own).clamp(0, along - 1)
+        inside = (place - site - 0.5 + half) / (2 * half)
+        node = (inside.clamp(0, 1) * (nodes - 1)).long().clamp(max=nodes - 2)
+        base = (dense(site, (along,) * 3)[:, None] * 3 + torch.arange(3)) * nodes + node
+        rows.append(torch.cat([base, base + 1], dim=1))
+    found = torch.stack(held, dim=1)
+    every = torch.stack(rows, dim=1)
+    return found, torch.where(found[..., None], every, every[:, :1]).flatten(1)
 
 
 def kernels() -> None:

@@ -22,6 +22,7 @@ from recon.fit.photos import Observations
 from recon.fit.system import System
 from recon.losses.s3im import S3im, ssim_of_windows
 from recon.losses.squared import SquaredError
+from recon.losses.total_variation import TotalVariation
 from recon.ops.grid import trilinear
 from recon.ops.march import distances
 from recon.ops.mlp import parameter_count
@@ -89,7 +90,8 @@ def test_a_box_of_even_density_is_as_opaque_as_theory_says() -> None:
     camera = Camera(1, 1, torch.tensor([100.0, 100.0, 0.5, 0.5]), pose)
     volume = field.volume()
     out = MarchRenderer(least_transmittance=0.0, least_weight=0.0).render(
-        field, camera, background=torch.ones(3), want=("rgb", "opacity", "depth"))
+        field, camera, background=torch.ones(3), want=("rgb", "opacity", "depth")
+    )
     steps = round(2.0 / volume.step)
     expected = 1 - math.exp(-steps * volume.delta * math.log1p(math.exp(0.3)))
     assert out.opacity is not None
@@ -112,8 +114,16 @@ def test_too_many_voxels_are_refused_with_a_number_that_fits(monkeypatch: pytest
     DenseGridField(DenseGridSettings(voxels=fits)).initialise(tiny_capture(), 0)
 
 
-@pytest.mark.parametrize("settings", [DenseGridSettings(), HashGridSettings(), FactoredSettings(),
-                                      LocalTensorSettings(), PyramidSettings(DenseGridSettings())])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DenseGridSettings(),
+        HashGridSettings(),
+        FactoredSettings(),
+        LocalTensorSettings(),
+        PyramidSettings(DenseGridSettings()),
+    ],
+)
 def test_the_memory_budget_is_kept_by_every_volume(settings: Any) -> None:
     field = settings.build()
     field.limit_memory(150_000)
@@ -123,14 +133,42 @@ def test_the_memory_budget_is_kept_by_every_volume(settings: Any) -> None:
 
 
 def test_a_loss_counts_from_its_beginning_on() -> None:
-    system = System(field=DenseGridSettings(voxels=4096), renderer=MarchRenderer(), optimizer=TouchedAdamSettings(),
-                    losses={"s3im": S3im(begin=0.5), "colour": SquaredError()}, sampler=RandomPixels(rays=256),
-                    steps=10)
+    system = System(
+        field=DenseGridSettings(voxels=4096),
+        renderer=MarchRenderer(),
+        optimizer=TouchedAdamSettings(),
+        losses={"s3im": S3im(begin=0.5), "colour": SquaredError()},
+        sampler=RandomPixels(rays=256),
+        steps=10,
+    )
     without = replace(system, losses={"colour": SquaredError()})
     for step, counts in ((0, False), (4, False), (5, True)):
         found = []
         for each in (system, without):
             fit = Fit(tiny_capture(), each)
+            fit.problem.step = step
+            found.append(fit.problem.gradient())
+        assert (found[0] > found[1] + 1e-3) if counts else found[0] == found[1]
+
+
+def test_a_loss_counts_up_to_its_end() -> None:
+    losses = {"colour": SquaredError(), "smoothness": TotalVariation(weight=1.0, until=0.5)}
+    system = System(
+        field=DenseGridSettings(voxels=4096),
+        renderer=MarchRenderer(),
+        optimizer=TouchedAdamSettings(),
+        losses=losses,
+        sampler=RandomPixels(rays=256),
+        steps=10,
+    )
+    without = replace(system, losses={"colour": SquaredError()})
+    for step, counts in ((0, True), (4, True), (5, False)):
+        found = []
+        for each in (system, without):
+            fit = Fit(tiny_capture(), each)
+            fit.field.params["density"] = torch.randn(
+                fit.field.params["density"].shape, generator=torch.Generator().manual_seed(0)
+            )
             fit.problem.step = step
             found.append(fit.problem.gradient())
         assert (found[0] > found[1] + 1e-3) if counts else found[0] == found[1]

@@ -45,7 +45,7 @@ class VolumeSettings:
     # cells along a side of the occupancy grid
     cells: int = 96
     # shell that holds what is outside the inner box, in half sides of the box, for photos without alpha
-    margin: float = 0.6
+    margin: float = 0.25
     # scenes seen from one side lie in layers of depth in front of the cameras, infinity the last (NeRF's normalised
     # device coordinates); auto: where all cameras look the same way and nothing was cut out
     facing: Literal["auto", "forward", "around"] = "auto"
