@@ -25,7 +25,7 @@ from recon.strategies.unseen import EmptyUnseen
 
 DECODER = Schedule(4e-3, 4e-4)  # rate of small networks
 FACTORS = Schedule(0.05, 5e-3)  # rate of planes and lines
-# For grids and factors, which without it explain a photo by what stands before its camera alone. Hash tables gain nothing.
+# For grids and factors, which else explain a photo by what stands before its camera alone. Hash tables gain nothing.
 SMOOTHNESS = {"smoothness": TotalVariation(points=2048, unbounded=True, until=0.5)}
 
 

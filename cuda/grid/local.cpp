@@ -4,6 +4,7 @@
 #include "grid/local.h"
 
 #include <algorithm>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -17,6 +18,9 @@ namespace {
 
 constexpr int64_t kGrain = 2048;
 constexpr int kAhead = 8;  // visits to a tensor, between asking for the gradient of a point and using it
+
+// Corners that there are where a point has two sites along some axes (bits): those that are second along no other axis.
+constexpr int kCornersOf[8] = {0x01, 0x03, 0x05, 0x0f, 0x11, 0x33, 0x55, 0xff};
 
 template <class Body>
 void with_rank(int rank, const Body& body) {
@@ -53,15 +57,19 @@ struct tensors {
   int64_t row(int32_t tensor, int axis, int node) const { return ((int64_t(tensor) * 3 + axis) * n + node) * R; }
 };
 
-// The tensors around a group of points, coordinate by coordinate, so that the compiler uses lanes.
+// The tensors around a group of points, found in lanes.
 template <class S>
 struct group_around {
-  alignas(64) int count[3][kGroup], site[2][3][kGroup], node[2][3][kGroup];
+  // The site of each point in the table, how far away the second along each axis is, and along which axes there is one.
+  alignas(64) int first[kGroup], away[3][kGroup], two[kGroup];
+  alignas(64) int node[2][3][kGroup];
   alignas(64) S weight[2][3][kGroup], next[2][3][kGroup];
 
-  void find(const tensors<S>& of, const S* u, int points) {
+  // Not inlined: where it is, gcc does not use lanes.
+  [[gnu::noinline]] void find(const tensors<S>& of, const S* u, int points) {
     alignas(64) S at[3][kGroup];
     coordinates_of<S>(u, nullptr, points, at);
+    alignas(64) int site[2][3][kGroup], count[3][kGroup];
     for (int i = 0; i < 3; ++i)
       for (int j = 0; j < kGroup; ++j) {
         const overlap<S> o = overlap_at(at[i][j], of.sites[i], of.half);
@@ -71,91 +79,105 @@ struct group_around {
           place(o.inside[s], of.n, node[s][i][j], next[s][i][j]);
         }
       }
+    const int z = of.sites[2], yz = of.sites[1] * z;
+    for (int j = 0; j < kGroup; ++j) {
+      first[j] = site[0][0][j] * yz + site[0][1][j] * z + site[0][2][j];
+      away[0][j] = (site[1][0][j] - site[0][0][j]) * yz;
+      away[1][j] = (site[1][1][j] - site[0][1][j]) * z;
+      away[2][j] = site[1][2][j] - site[0][2][j];
+      two[j] = (count[0][j] - 1) | (count[1][j] - 1) << 1 | (count[2][j] - 1) << 2;
+    }
   }
-  // body(tensor, visit) for each tensor that holds point j, which is number `point`.
+  // body(tensor, corner) for each tensor that holds point j, one bit of `corner` for each axis.
   template <class Body>
-  void each(const tensors<S>& of, int j, int64_t point, const Body& body) const {
-    for (int a = 0; a < count[0][j]; ++a)
-      for (int b = 0; b < count[1][j]; ++b) {
-        const int64_t line = (int64_t(site[a][0][j]) * of.sites[1] + site[b][1][j]) * of.sites[2];
-        const S ab = weight[a][0][j] * weight[b][1][j];
-        for (int c = 0; c < count[2][j]; ++c) {
-          const int32_t tensor = of.table[line + site[c][2][j]];
-          if (tensor >= 0)
-            body(tensor, visit<S>{int32_t(point),
-                                  {node[a][0][j], node[b][1][j], node[c][2][j]},
-                                  ab * weight[c][2][j],
-                                  {next[a][0][j], next[b][1][j], next[c][2][j]}});
-        }
-      }
+  void each(const tensors<S>& of, int j, const Body& body) const {
+    for (int left = kCornersOf[two[j]]; left; left &= left - 1) {
+      const int c = __builtin_ctz(left);
+      const int32_t t =
+          of.table[first[j] + (c & 1 ? away[0][j] : 0) + (c & 2 ? away[1][j] : 0) + (c & 4 ? away[2][j] : 0)];
+      if (t >= 0) body(t, c);
+    }
   }
+  S weight_at(int c, int j) const { return weight[c & 1][0][j] * weight[c >> 1 & 1][1][j] * weight[c >> 2][2][j]; }
 };
 
-// The visits of a group of points, those of point j begin[j] .. begin[j + 1].
-template <class S>
-struct group_visits {
-  int begin[kGroup + 1];
-  const S* row[8 * kGroup][3];
-  S weight[8 * kGroup], next[8 * kGroup][3];
-
-  void find(const tensors<S>& of, const S* lines, const S* u, int points) {
-    group_around<S> around;
-    around.find(of, u, points);
-    int found = 0;
-    for (int j = 0; j < kGroup; ++j) {
-      begin[j] = found;
-      if (j < points)
-        around.each(of, j, 0, [&](int32_t tensor, const visit<S>& v) {
-          for (int i = 0; i < 3; ++i) {
-            row[found][i] = lines + of.row(tensor, i, v.node[i]);
-            next[found][i] = v.next[i];
-          }
-          weight[found++] = v.weight;
-        });
-    }
-    begin[kGroup] = found;
-  }
-  void ask(const tensors<S>& of, int j) const {
-    for (int k = begin[j]; k < begin[j + 1]; ++k)
-      for (int i = 0; i < 3; ++i) ask_for<false>(row[k][i], 2 * of.R * sizeof(S));
-  }
+// Points of one thread: which tensors hold them, group by group.
+struct found {
+  struct held {
+    int32_t tensor, at;  // 8 j + corner of point j of the group
+  };
+  std::unique_ptr<held[]> all;  // not set to zero first, here and below: that would take as long as to fill it
+  std::vector<int64_t> begin, next;  // of each group; of each tensor: how many, then where the next visit goes
 };
 
 // Visits in the order of their tensors, those of a tensor in the order of the points: begin[t] .. begin[t + 1]. Each thread
 // counts and then places those of its own points.
 template <class S>
-std::vector<visit<S>> visits_of(const tensors<S>& of, int64_t tensors, const S* u, int64_t count,
-                                std::vector<int64_t>& begin) {
-  const int64_t pieces = std::max<int64_t>(std::min<int64_t>(thread_count(), count / kGrain), 1);
-  const int64_t length = (count + pieces - 1) / pieces;
-  std::vector<std::vector<int64_t>> next(pieces, std::vector<int64_t>(tensors, 0));
+std::unique_ptr<visit<S>[]> visits_of(const tensors<S>& of, int64_t tensors, const S* u, int64_t count,
+                                      std::vector<int64_t>& begin) {
+  const int64_t groups = (count + kGroup - 1) / kGroup;
+  std::vector<found> pieces(std::max<int64_t>(std::min<int64_t>(thread_count(), count / kGrain), 1));
+  const int64_t length = (groups + pieces.size() - 1) / pieces.size();
   const auto go = [&](const auto& body) {
-    parallel_for(pieces, [&](int64_t p) {
-      group_around<S> group;
-      const int64_t end = std::min(count, (p + 1) * length);
-      for (int64_t i = p * length; i < end; i += kGroup) {
-        const int points = int(std::min<int64_t>(end - i, kGroup));
-        group.find(of, u + 3 * i, points);
-        for (int j = 0; j < points; ++j)
-          group.each(of, j, i + j, [&](int32_t t, const visit<S>& v) { body(next[p][t], v); });
+    parallel_for(pieces.size(), [&](int64_t p) {
+      group_around<S> around;
+      for (int64_t g = p * length; g < std::min(groups, (p + 1) * length); ++g) {
+        const int points = int(std::min<int64_t>(count - g * kGroup, kGroup));
+        around.find(of, u + 3 * kGroup * g, points);
+        body(pieces[p], around, g, g - p * length, points);
       }
     });
   };
-  go([](int64_t& counted, const visit<S>&) { ++counted; });
-  begin.assign(tensors + 1, 0);
+  for (found& piece : pieces) {
+    piece.next.assign(tensors, 0), piece.begin.assign(length + 1, 0);
+    piece.all.reset(new found::held[8 * kGroup * length]);
+  }
+  go([&](found& piece, const group_around<S>& around, int64_t, int64_t own, int points) {
+    found::held* to = piece.all.get() + piece.begin[own];
+    for (int j = 0; j < points; ++j) around.each(of, j, [&](int32_t t, int c) { *to++ = {t, 8 * j + c}; });
+    piece.begin[own + 1] = to - piece.all.get();
+  });
   int64_t total = 0;
+  parallel_for(pieces.size(), [&](int64_t p) {
+    found& piece = pieces[p];
+    for (int64_t k = 0, end = *std::max_element(piece.begin.begin(), piece.begin.end()); k < end; ++k)
+      ++piece.next[piece.all[k].tensor];
+  });
+  begin.assign(tensors + 1, 0);
   for (int64_t t = 0; t < tensors; ++t) {
     begin[t] = total;
-    for (auto& of_piece : next) {
-      const int64_t here = of_piece[t];
-      of_piece[t] = total;
+    for (found& piece : pieces) {
+      const int64_t here = piece.next[t];
+      piece.next[t] = total;
       total += here;
     }
   }
   begin[tensors] = total;
-  std::vector<visit<S>> out(total);
-  go([&](int64_t& at, const visit<S>& v) { out[at++] = v; });
+  std::unique_ptr<visit<S>[]> out(new visit<S>[total]);
+  go([&](found& piece, const group_around<S>& around, int64_t g, int64_t own, int) {
+    for (int64_t k = piece.begin[own]; k < piece.begin[own + 1]; ++k) {
+      const int j = piece.all[k].at >> 3, c = piece.all[k].at & 7;
+      visit<S>& v = out[piece.next[piece.all[k].tensor]++];
+      v.point = int32_t(g * kGroup + j), v.weight = around.weight_at(c, j);
+      for (int i = 0; i < 3; ++i) {
+        const int side = c >> i & 1;
+        v.node[i] = around.node[side][i][j], v.next[i] = around.next[side][i][j];
+      }
+    }
+  });
   return out;
+}
+
+template <class P>
+inline constexpr int lanes_of = traits<P>::lanes;
+
+// Calls body(pack, how many, r) for the pieces of a row that fit into registers: all of one whose length is known.
+template <class S, int C, class Body>
+void pieces_of_row(int columns, const Body& body) {
+  if constexpr (C > 0)
+    body(pack<S, kRowLanes<C>>(), std::integral_constant<int, C / kRowLanes<C>>{}, 0);
+  else
+    along_row<S, 0>(columns, [&](auto pack, int r) { body(pack, std::integral_constant<int, 1>{}, r); });
 }
 
 template <class P, class S>
@@ -173,21 +195,31 @@ void local(const S* lines, int n, int rank, const int32_t* table, const int* sit
     const int R = fixed.value ? fixed.value : rank;
     const tensors<S> of{n, R, table, sites, half};
     parallel_ranges(count, kGrain, [&](int64_t from, int64_t to) {
-      points_ahead<group_visits<S>, requests::between>(
-          from, to, [&](group_visits<S>& group, int64_t i, int points) { group.find(of, lines, u + 3 * i, points); },
-          [&](const group_visits<S>& group, int j) { group.ask(of, j); },
-          [&](const group_visits<S>& group, int64_t i, int j) {
-            S* o = out + (i + j) * R;
-            along_row<S, fixed.value>(R, [&](auto pack, int r) {
-              using P = decltype(pack);
-              P sum(S(0));
-              for (int k = group.begin[j]; k < group.begin[j + 1]; ++k) {
-                const auto value = [&](int axis) { return between<P>(group.row[k][axis] + r, R, P(group.next[k][axis])); };
-                sum = fma(P(group.weight[k]) * value(0), value(1) * value(2), sum);
+      group_around<S> group;
+      for (int64_t i = from; i < to; i += kGroup) {
+        const int points = int(std::min<int64_t>(to - i, kGroup));
+        group.find(of, u + 3 * i, points);
+        for (int j = 0; j < points; ++j)
+          pieces_of_row<S, fixed.value>(R, [&](auto pack, auto many, int r) {
+            using P = decltype(pack);
+            P sum[many.value];
+            for (P& each : sum) each = P(S(0));
+            group.each(of, j, [&](int32_t t, int c) {
+              const S *row[3], w = group.weight_at(c, j);
+              P next[3];
+              for (int i = 0; i < 3; ++i) {
+                const int side = c >> i & 1;
+                row[i] = lines + of.row(t, i, group.node[side][i][j]) + r;
+                next[i] = P(group.next[side][i][j]);
               }
-              store(o + r, sum);
+              for (int k = 0; k < many.value; ++k) {
+                const auto value = [&](int axis) { return between<P>(row[axis] + k * lanes_of<P>, R, next[axis]); };
+                sum[k] = fma(P(w) * value(0), value(1) * value(2), sum[k]);
+              }
             });
+            for (int k = 0; k < many.value; ++k) store(out + (i + j) * R + r + k * lanes_of<P>, sum[k]);
           });
+      }
     });
   });
 }
@@ -199,7 +231,7 @@ void local_backward(const S* lines, int64_t tensors_, int n, int rank, const int
   with_rank(rank, [&](auto fixed) {
     const int R = fixed.value ? fixed.value : rank;
     const tensors<S> of{n, R, table, sites, half};
-    const std::vector<visit<S>> visits = visits_of(of, tensors_, u, count, begin);
+    const auto visits = visits_of(of, tensors_, u, count, begin);
     parallel_for(tensors_, [&](int64_t t) {
       for (int64_t k = begin[t]; k < begin[t + 1]; ++k) {
         const visit<S>& v = visits[k];

@@ -27,13 +27,14 @@ RECON_HD overlap<F> overlap_at(const F& u, int sites, const F& half) {
   const F away = d < F(0) ? -d : d;
   const int other = d < F(0) ? own - 1 : own + 1;
   o.site[0] = own;
-  o.inside[0] = (d + half) / (F(2) * half);
+  const F side = F(1) / (F(2) * half), zone = F(1) / (F(2) * half - F(1));  // the same for all points
+  o.inside[0] = (d + half) * side;
   const bool two = away > F(1) - half && other >= 0 && other < sites;
   o.count = two ? 2 : 1;
-  o.weight[1] = two ? (away - (F(1) - half)) / (F(2) * half - F(1)) : F(0);
+  o.weight[1] = two ? (away - (F(1) - half)) * zone : F(0);
   o.weight[0] = F(1) - o.weight[1];
   o.site[1] = two ? other : own;
-  o.inside[1] = two ? (d + F(own - other) + half) / (F(2) * half) : o.inside[0];
+  o.inside[1] = two ? (d + F(own - other) + half) * side : o.inside[0];
   return o;
 }
 

@@ -3,6 +3,8 @@
 Source: the idea of Müller et al., "Instant neural graphics primitives", SIGGRAPH 2022, arXiv 2201.05989 (rays skip what
 does not matter), judged as in Hu et al., "EfficientNeRF", CVPR 2022, arXiv 2206.00878, by the weights that samples of
 fitted rays had, so that no sample is looked up for it. ``ShrinkOccupancy`` alone keeps all fog that no ray reaches.
+Only in volumes that hold what is far away, too: around what was cut out there is little fog, and many rays come from
+behind to a place that few views see, which long fits then lose.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class _EmptyUnseen:
 
     def due(self, problem: Problem) -> bool:
         done = problem.step + 1
-        return done >= self.first and done % self.settings.every == 0
+        unbounded = problem.field.volume().margin > 0 or problem.field.volume().perspective is not None
+        return unbounded and done >= self.first and done % self.settings.every == 0
 
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         if not self.due(problem):

@@ -88,7 +88,8 @@ class Table:
 
 
 def lookup(table: Table, ceilings: Ceilings, name: str, make: Callable[[], Tensor], parts: list[tuple[Tensor, Tensor]],
-           fma: float, out_bytes: float, old_lines: float, nodes: tuple[float, int], *, read_back: bool = False) -> None:
+           fma: float, out_bytes: float, old_lines: float, nodes: tuple[float, int], *,
+           read_back: bool = False) -> None:
     """A row of a lookup. parts: tensors and the lines of them that are needed; nodes: how many rows of how many numbers
     a point reads; ``read_back``: the backward pass reads the values, too."""
     n, stream = table.samples, 12 + out_bytes
@@ -162,8 +163,8 @@ def tensors(table: Table, ceilings: Ceilings, u: Tensor) -> None:
 
 
 def rows_of(u: Tensor, along: int, half: float, nodes: int) -> tuple[Tensor, Tensor]:
-    """Which of the (up to) eight tensors around points hold them [n, 8], and the two nodes that each needs of each of its
-    three vectors [n, 48]; those of the first in place of a tensor that does not hold the point."""
+    """Which of the (up to) eight tensors around points hold them [n, 8], and the two nodes that each needs of each of
+    its three vectors [n, 48]; those of the first in place of a tensor that does not hold the point."""
     place = u * along
     own = place.long().clamp(0, along - 1)
     off = place - own - 0.5

@@ -26,10 +26,10 @@ CELLS = 16
 WALL = 8  # the cell, along x, that begins with something opaque
 
 
-def _wall() -> DenseGridField:
-    """A box 0..1 with haze up to a wall at x = 0.5, and haze behind it."""
+def _wall(margin: float = 1e-3) -> DenseGridField:
+    """A box 0..1 with haze up to a wall at x = 0.5, and haze behind it; ``margin``: of a shell, as good as none."""
     field = DenseGridField(DenseGridSettings(channels=2, hidden=8, layers=1))
-    field.region = Region((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0, torch.ones(CELLS, CELLS, CELLS, dtype=torch.bool))
+    field.region = Region((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), margin, torch.ones(CELLS, CELLS, CELLS, dtype=torch.bool))
     field.voxels = field.most_voxels = float((2 * CELLS) ** 3)
     field.occupy(field.region.occupied)
     field.params = Params(field.build_params(torch.Generator()) | {
@@ -62,6 +62,14 @@ def test_haze_and_what_lies_behind_a_wall_become_empty_and_the_wall_stays() -> N
     assert not bool(passed[:WALL - 2].any()), "haze before it is not"
     assert not bool(passed[WALL + 4:].any()), "nor is what lies behind"
     assert bool(other.all()), "where no ray passes nothing is known"
+
+
+def test_what_was_cut_out_keeps_its_cells() -> None:
+    """Rays that come from behind would take away what few views see."""
+    field = _wall(margin=0.0)
+    strategy: Any = EmptyUnseen(begin=0.0, every=1, looks=1, samples=64).build(field, 1.0, 100)
+    assert strategy.act(_problem(field, 0, most_y=1.0), None) is None
+    assert bool(field.region.occupied.all())
 
 
 def test_few_samples_are_not_enough_to_judge_by() -> None:
