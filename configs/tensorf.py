@@ -28,7 +28,7 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=FactoredSettings(voxels=16_000_000, density_rank=16, colour_rank=48),
                        steps=30_000),
-    "conversion": conversion(replace(_BASE, field=FactoredSettings(layers=1, step=0.7)), 1_400,
+    "conversion": conversion(_BASE, 2_400,
                              dict.fromkeys(_FACTORS, Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"
