@@ -32,6 +32,6 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=LocalTensorSettings(voxels=16_000_000, density_rank=(32, 24, 16),
                                                         colour_rank=(48, 48, 48)), steps=30_000),
-    "conversion": conversion(_BASE, 2_400, dict.fromkeys(("density_vectors", "colour_vectors"), Schedule(0.05, 0.01))),
+    "conversion": conversion(_BASE, 2_000, dict.fromkeys(("density_vectors", "colour_vectors"), Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"

@@ -28,6 +28,6 @@ PRESETS = {
     "balanced": _BASE,
     "quality": replace(_BASE, field=FactoredSettings(voxels=16_000_000, density_rank=16, colour_rank=48),
                        steps=30_000),
-    "conversion": conversion(_BASE, 2_400, dict.fromkeys(_FACTORS, Schedule(0.05, 0.01))),
+    "conversion": conversion(_BASE, 1_750, dict.fromkeys(_FACTORS, Schedule(0.05, 0.01))),
 }
 PRESET = "balanced"
