@@ -37,7 +37,7 @@ class TotalVariation:
             raise InputError("total variation is for volumes, and this method has none",
                              fix="Leave out --losses.total-variation.")
         volume = field.volume()
-        if self.unbounded and volume.margin == 0 and volume.perspective is None:
+        if self.unbounded and not volume.unbounded:
             return torch.zeros(())
         here = random_points(volume, self.points, generator)
         if not len(here):

@@ -43,8 +43,7 @@ class _EmptyUnseen:
 
     def due(self, problem: Problem) -> bool:
         done = problem.step + 1
-        unbounded = problem.field.volume().margin > 0 or problem.field.volume().perspective is not None
-        return unbounded and done >= self.first and done % self.settings.every == 0
+        return problem.field.volume().unbounded and done >= self.first and done % self.settings.every == 0
 
     def act(self, problem: Problem, optimizer: Optimizer) -> str | None:
         if not self.due(problem):

@@ -37,6 +37,11 @@ class Volume:
     occupied: Tensor | None = None
 
     @property
+    def unbounded(self) -> bool:
+        """Whether it holds what is far away, too."""
+        return self.margin > 0 or self.perspective is not None
+
+    @property
     def box(self) -> Tensor:
         """[7] as kernels take it."""
         return torch.tensor([*self.low, *self.high, self.margin])
@@ -56,10 +61,9 @@ _last_occupied: list[tuple[Tensor, Tensor]] = []  # cells that were last asked f
 
 
 def _occupied(volume: Volume) -> Tensor:
-    """[k, 3] occupied cells; on a GPU found once for the same cells, and sent there where they are known on the CPU."""
+    """[k, 3] occupied cells, found once for the same cells (nobody changes them in place); on a GPU sent there where they
+    are known on the CPU."""
     cells, known = volume.cells, volume.occupied
-    if cells.device.type != "cuda":
-        return (cells == 0).nonzero()
     if not _last_occupied or _last_occupied[0][0] is not cells:
         found = (cells == 0).nonzero() if known is None else sent(known.nonzero(), cells.device)
         _last_occupied[:] = [(cells, found)]
