@@ -61,8 +61,8 @@ _last_occupied: list[tuple[Tensor, Tensor]] = []  # cells that were last asked f
 
 
 def _occupied(volume: Volume) -> Tensor:
-    """[k, 3] occupied cells, found once for the same cells (nobody changes them in place); on a GPU sent there where they
-    are known on the CPU."""
+    """[k, 3] occupied cells, found once for the same cells (nobody changes them in place); on a GPU sent there where
+    they are known on the CPU."""
     cells, known = volume.cells, volume.occupied
     if not _last_occupied or _last_occupied[0][0] is not cells:
         found = (cells == 0).nonzero() if known is None else sent(known.nonzero(), cells.device)
